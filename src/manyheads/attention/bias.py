@@ -1,0 +1,41 @@
+"""What is added to the scores before they become weights, kept in its smallest form until a kernel asks for numbers."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from manyheads.attention.mask import Mask
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceBias:
+    """−slopes[h] · |i − j|, i and j absolute positions (ALiBi: Press, Smith and Lewis 2022, section 3).
+
+    slopes (h,): one positive number per query head.
+    """
+
+    slopes: Float[Tensor, "h"]
+
+    def dense(self, mask: Mask) -> Float[Tensor, "#b h n m"]:
+        """The bias as numbers, made once per mask."""
+        # The key holds the bias itself: the id of one that is gone may be given to the next one.
+        return mask.once(("bias", self), lambda: self._dense(mask))
+
+    def _dense(self, mask: Mask) -> Tensor:
+        device = self.slopes.device
+        offset = mask.offset.view(-1, 1, 1, 1) if isinstance(mask.offset, Tensor) else mask.offset
+        i = torch.arange(mask.queries, device=device).view(1, 1, -1, 1) + offset
+        j = torch.arange(mask.keys, device=device).view(1, 1, 1, -1)
+        return -self.slopes.view(1, -1, 1, 1) * (i - j).abs()
+
+
+Bias = DistanceBias | Tensor
+
+
+def as_tensor(bias: Bias, mask: Mask, dtype: torch.dtype) -> Float[Tensor, "#b #h #n m"]:
+    """Any bias as a tensor of `dtype` that broadcasts to the scores (b, h, n, m)."""
+    if isinstance(bias, DistanceBias):
+        return mask.once(("bias", bias, dtype), lambda: bias.dense(mask).to(dtype))
+    return bias.to(dtype)

@@ -1,0 +1,49 @@
+"""torch's own scaled_dot_product_attention: fused on every device, but it needs a dense mask beyond `causal`."""
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from manyheads.attention.bias import Bias, as_tensor
+from manyheads.attention.mask import Mask
+
+
+def why_not(q: Tensor, k: Tensor, mask: Mask, bias: Bias | None) -> str | None:
+    return None
+
+
+def attend(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b g m d"],
+    v: Float[Tensor, "b g m d"],
+    mask: Mask,
+    bias: Bias | None,
+    dropout: float,
+) -> Float[Tensor, "b h n d"]:
+    """softmax(q kᵀ / √d + bias) v over the allowed keys, by the backend that torch chooses."""
+    shared = {"dropout_p": dropout, "enable_gqa": q.size(1) != k.size(1)}
+    if bias is None and mask.full:
+        return scaled_dot_product_attention(q, k, v, **shared)
+    # torch aligns is_causal top-left, so it says what the mask says only where query 0 sits on key 0.
+    if bias is None and mask.rowless and isinstance(mask.offset, int) and mask.offset == 0:
+        return scaled_dot_product_attention(q, k, v, is_causal=True, **shared)
+    out = scaled_dot_product_attention(q, k, v, attn_mask=_additive(q, mask, bias), **shared)
+    blind = mask.blind(q.size(1), q.device)
+    return out if blind is None else out.masked_fill(blind, 0.0)
+
+
+def _additive(q: Tensor, mask: Mask, bias: Bias | None) -> Tensor:
+    """Mask and bias in the one tensor torch takes; blind rows see everything here and are zeroed afterwards."""
+
+    def visible() -> Tensor:
+        seen, blind = mask.dense(q.size(1), q.device), mask.blind(q.size(1), q.device)
+        return seen if blind is None else seen | blind
+
+    seen = mask.once(("visible", q.size(1), q.device), visible)
+    if bias is None:
+        return seen
+    made = as_tensor(bias, mask, q.dtype)
+    if isinstance(bias, Tensor):
+        return made.masked_fill(~seen, float("-inf"))
+    key = ("visible", bias, q.dtype, q.device)
+    return mask.once(key, lambda: made.masked_fill(~seen, float("-inf")))

@@ -1,0 +1,113 @@
+"""Runs a task under Hydra as hydra.main would, with short errors and without importing anything heavy first."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from manyheads.config import resume, schema
+from manyheads.config.errors import report
+from manyheads.config.loader import checked
+from manyheads.config.places import conf_folder
+from manyheads.errors import UserError
+
+FULL = "HYDRA_FULL_ERROR"
+
+
+class Failed(Exception):
+    """A job of a sweep failed and has said why."""
+
+
+def launch(task: Callable[[DictConfig], Any], argv: list[str] | None = None) -> int:
+    """Runs task(cfg) for a command line; the exit code: 0, or 1 after `error: one sentence` or a traceback.
+
+    HYDRA_FULL_ERROR=1 shows every traceback.
+    """
+    # Idle threads of libgomp spin otherwise, up to 27 times slower on shared cores; it reads this when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    register()
+    traces = os.environ.get(FULL) == "1"
+    try:
+        with _environment(FULL, "1"):  # Hydra then hands exceptions on instead of printing them
+            _start(_job(task, traces), argv)
+    except SystemExit as stop:
+        return _code(stop)
+    except KeyboardInterrupt:
+        return 130
+    except Failed:
+        return 1
+    except Exception as error:
+        return report(error, traces)
+    return 0
+
+
+def register() -> None:
+    """Makes the schema and the resolvers known to Hydra; also for those who compose without launching."""
+    schema.register()
+    # Cached within a config, so that one run has one name; two runs of the same second have two.
+    OmegaConf.register_new_resolver("unique", lambda: uuid4().hex[:6], use_cache=True, replace=True)
+
+
+def _start(job: Callable[[DictConfig], Any], argv: list[str] | None) -> None:
+    version.setbase("1.3")
+    parser = get_args_parser()
+    args = parser.parse_args(argv)
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun runs what a pickle says: use resume=FOLDER.")
+    folder = Path(args.config_path or conf_folder()).absolute()
+    resume.apply(args, folder)
+    shows = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
+    with checked(starts=not shows):
+        _run_hydra(args, parser, job, config_path=str(folder), config_name="train")
+
+
+def _job(task: Callable[[DictConfig], Any], traces: bool) -> Callable[[DictConfig], Any]:
+    """The task, telling its own mistakes: Hydra would add lines to a run's, and hide all but a sweep's first."""
+    before = os.environ.get(FULL)
+
+    @functools.wraps(task)
+    def job(cfg: DictConfig) -> Any:
+        try:
+            with _environment(FULL, before):
+                return task(cfg)
+        except Exception as error:
+            code = report(error.with_traceback(error.__traceback__.tb_next), traces)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
+                raise Failed from None
+            raise SystemExit(code) from None
+
+    return job
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    before = os.environ.get(name)
+    _put(name, value)
+    try:
+        yield
+    finally:
+        _put(name, before)
+
+
+def _put(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+def _code(stop: SystemExit) -> int:
+    if isinstance(stop.code, str):
+        print(stop.code, file=sys.stderr)
+        return 1
+    return stop.code or 0

@@ -1,0 +1,100 @@
+"""Hydra's composition, with a config checked as soon as it is whole and mistakes told in one sentence.
+
+Hydra has no hook between composition and the making of the run's folder (its callbacks swallow exceptions), so its
+loader is replaced while a command runs. Every job of a sweep passes here before the first one starts.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import hydra._internal.hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigLoadError
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from manyheads.config.check import mistakes, refuse, wrong
+from manyheads.config.errors import explain_composition
+from manyheads.errors import UserError
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """starts: whether a run follows, for which everything must be set; else its config is only shown."""
+
+    starts = True
+
+    def load_configuration(self, config_name, overrides, run_mode, *args, **kwargs) -> DictConfig:
+        try:
+            cfg = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+            sentence = explain_composition(error, Attempt(self, config_name, overrides))
+            if sentence is None:
+                raise
+            raise UserError(sentence) from error
+        if run_mode == RunMode.RUN and config_name is not None:
+            refuse(mistakes(cfg) if self.starts else wrong(cfg))
+        return cfg
+
+
+class Attempt:
+    """A command that failed to compose (errors.Composition)."""
+
+    def __init__(self, loader: CheckedLoader, config_name: str | None, overrides: list[str]) -> None:
+        self.loader, self.config_name, self.overrides = loader, config_name, overrides
+
+    def groups(self, parent: str = "") -> list[str]:
+        names = self.loader.list_groups(parent)
+        here = [f"{parent}/{name}" if parent else name for name in names if parent or name != "hydra"]
+        return [deeper for group in here for deeper in [group, *self.groups(group)]]
+
+    def options(self, group: str) -> list[str]:
+        return self.loader.get_group_options(group)
+
+    def choice(self, group: str) -> str | None:
+        return self._composed(self.overrides).hydra.runtime.choices.get(group)
+
+    def has(self, group: str, option: str, key: str) -> bool:
+        try:
+            loaded = self.loader.repository.load_config(f"{group}/{option}")
+        except (ConfigLoadError, OmegaConfBaseException, YAMLError):
+            return False
+        return isinstance(loaded.config, DictConfig) and any(
+            OmegaConf.select(loaded.config, path) is not None for path in (key, f"{group}.{key}")
+        )
+
+    def without(self, key: str) -> DictConfig:
+        """The config of the command less what it says about a key."""
+        return self._composed([o for o in self.overrides if not o.startswith(f"{key}=")])
+
+    def _composed(self, overrides: list[str]) -> DictConfig:
+        """With the overrides that compose; one that does not is left out, so that one mistake is told at a time."""
+        kept: list[str] = []
+        cfg = self._plain(kept)
+        for override in overrides:
+            try:
+                cfg = self._plain([*kept, override])
+                kept.append(override)
+            except (HydraException, OmegaConfBaseException, ValueError):
+                continue
+        return cfg
+
+    def _plain(self, overrides: list[str]) -> DictConfig:
+        return ConfigLoaderImpl.load_configuration(
+            self.loader, self.config_name, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
+
+
+class ShowingLoader(CheckedLoader):
+    starts = False
+
+
+@contextmanager
+def checked(starts: bool = True) -> Iterator[None]:
+    """While this lasts, every composition of Hydra's is checked."""
+    loader = CheckedLoader if starts else ShowingLoader
+    with mock.patch.object(hydra._internal.hydra, "ConfigLoaderImpl", loader):
+        yield

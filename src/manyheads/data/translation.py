@@ -1,0 +1,156 @@
+"""Sentence pairs for training and scoring a translator; see conf/data/translation.yaml for every option."""
+
+import logging
+
+import numpy as np
+from datasets import Dataset
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from manyheads.data.base import DataSpec
+from manyheads.data.batch import PairRows, Ragged
+from manyheads.data.batching import EveryRow, TokenBatches
+from manyheads.data.loader import ResumableLoader, close_finished_epoch, evaluation_loader, training_loader
+from manyheads.data.pairs import SIDES, settle, where
+from manyheads.data.sources import Origin, read_splits
+from manyheads.data.tokenizer import BOS, EOS, PAD, SEP, PairTokenizer, train_once
+from manyheads.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class TranslationData(LightningDataModule):
+    """Splits `train`, `val` and one or more test sets, tokenised once and kept in memory.
+
+    After `setup()`: `spec`, `tokenizer`, `test_names`, `texts(split)` and the loaders.
+    """
+
+    # Evaluation repeats no row to make ranks even, so with few rows a rank may have none.
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        path: str | None,
+        hub: str | None,
+        source: str,
+        target: str,
+        on_bad_row: str,
+        longest: int,
+        pairs: int,
+        vocabulary: int,
+        joint: bool,
+        lowercase: bool,
+        batch_tokens: int,
+        evaluation_batch_tokens: int,
+        pool: int,
+        workers: int,
+        seed: int,
+        cache: str,
+    ):
+        super().__init__()
+        self.origin = Origin(path, hub, source, target, on_bad_row, pairs, seed)
+        self.longest = longest
+        self.table = {"vocabulary": vocabulary, "joint": joint, "lowercase": lowercase, "cache": cache}
+        self.batch_tokens, self.evaluation_batch_tokens = batch_tokens, evaluation_batch_tokens
+        self.pool, self.workers, self.seed = pool, workers, seed
+        self.tokenizer: PairTokenizer | None = None
+        self._texts: dict[str, Dataset] = {}
+        self._rows: dict[str, PairRows] = {}
+
+    def use_tokenizer(self, tokenizer: PairTokenizer) -> "TranslationData":
+        """Take a trained run's tokenizer instead of training one; before `setup`."""
+        self.tokenizer = tokenizer
+        return self
+
+    def prepare_data(self) -> None:
+        """Reads the source and trains the tokenizer once a machine, so that the other processes find it cached."""
+        self._read()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads and tokenises every split, whatever the stage: the longest sequence of any of them is in the spec."""
+        if self._rows:
+            return
+        self._read()
+        self._rows = {name: self._tokenise(texts) for name, texts in self._texts.items()}
+        self._leave_long_rows_out()
+
+    @property
+    def spec(self) -> DataSpec:
+        sides = [side.lengths.max() for rows in self._rows.values() for side in (rows.source, rows.target)]
+        return DataSpec(
+            kind="translation",
+            source_vocabulary=self.tokenizer.source_size,
+            target_vocabulary=self.tokenizer.target_size,
+            joint=self.tokenizer.joint,
+            longest=int(max(sides)),
+            pad=PAD,
+            bos=BOS,
+            eos=EOS,
+            sep=SEP,
+        )
+
+    @property
+    def test_names(self) -> list[str]:
+        """Test sets, in the order of `test_dataloader`."""
+        return [name for name in self._texts if name not in ("train", "val")]
+
+    def texts(self, split: str) -> tuple[list[str], list[str]]:
+        """Sources and targets as they were read; `PairBatch.index` counts in them."""
+        return list(self._texts[split]["source"]), list(self._texts[split]["target"])
+
+    def train_dataloader(self) -> ResumableLoader:
+        close_finished_epoch(self.trainer)
+        texts, rows = self._texts["train"], self._rows["train"]
+        batches = TokenBatches(
+            _lengths(rows), self.batch_tokens, self.pool, self.seed, *self._rank(), lambda row: where(texts, row)
+        )
+        log.info("%s batches an epoch, %.1f %% of their cells are padding", len(batches), 100 * batches.padding)
+        return training_loader(rows, batches, self.workers)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._evaluation(self._rows["val"])
+
+    def test_dataloader(self) -> list[DataLoader]:
+        return [self._evaluation(self._rows[name]) for name in self.test_names]
+
+    def loader_of(self, texts: Dataset) -> DataLoader:
+        """Any pairs, such as `read_tests` gives, as evaluation batches. Needs a tokenizer, no `setup`."""
+        return self._evaluation(self._tokenise(texts))
+
+    def _read(self) -> None:
+        self._texts = self._texts or read_splits(self.origin)
+        if self.tokenizer is None:
+            train = self._texts["train"]
+            self.tokenizer = train_once(list(train["source"]), list(train["target"]), **self.table)
+
+    def _tokenise(self, texts: Dataset) -> PairRows:
+        source = self.tokenizer.encode_source(list(texts["source"]))
+        return PairRows(Ragged(source), Ragged(self.tokenizer.encode_target(list(texts["target"]))))
+
+    def _leave_long_rows_out(self) -> None:
+        texts, lengths = self._texts["train"], _lengths(self._rows["train"])
+        long = np.flatnonzero((lengths > self.longest).any(1))
+        named = [self._name_long(texts, int(row), lengths[row]) for row in long]
+        settle(named, len(texts), self.origin.on_bad_row)
+        if len(long) == len(texts):
+            raise UserError(f"data.longest={self.longest} leaves no row to train on; raise it.")
+        if len(long):
+            self._texts["train"] = texts.select(np.setdiff1d(np.arange(len(texts)), long))
+            self._rows["train"] = self._tokenise(self._texts["train"])
+
+    def _name_long(self, texts: Dataset, row: int, lengths: np.ndarray) -> str:
+        side = SIDES[int(lengths.argmax())]
+        place = where(texts, row, side)
+        return f"{place}: the {side} has {lengths.max()} tokens, more than data.longest={self.longest}"
+
+    def _evaluation(self, rows: PairRows) -> DataLoader:
+        batches = EveryRow(_lengths(rows), self.evaluation_batch_tokens, *self._rank())
+        return evaluation_loader(rows, batches, self.workers)
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _lengths(rows: PairRows) -> np.ndarray:
+    """(rows, 2) tokens of source and target."""
+    return np.stack([rows.source.lengths, rows.target.lengths], 1)

@@ -1,0 +1,165 @@
+"""The parts of a transformer block. `MultiHead` owns the projections, its attention only how queries read keys."""
+
+from collections.abc import Callable
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manyheads.attention.base import Attention
+from manyheads.attention.mask import Mask
+from manyheads.model.cache import LayerCache
+from manyheads.position.base import Position, Start
+
+Factory = Callable[..., nn.Module]
+
+
+class MultiHead(nn.Module):
+    """Projects to heads, lets them read, and mixes what they found."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int, attention: Callable[..., Attention], bias: bool) -> None:
+        super().__init__()
+        self.attention = attention(heads=heads, head_dim=head_dim)
+        self.q = nn.Linear(dim, heads * head_dim, bias=bias)
+        self.kv = nn.Linear(dim, 2 * self.attention.kv_heads * head_dim, bias=bias)
+        self.out = nn.Linear(heads * head_dim, dim, bias=bias)
+
+    def queries(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
+        return rearrange(self.q(x), "b n (h d) -> b h n d", d=self.attention.head_dim)
+
+    def keys_values(self, x: Float[Tensor, "b m dim"]) -> tuple[Float[Tensor, "b g m d"], Float[Tensor, "b g m d"]]:
+        k, v = rearrange(self.kv(x), "b m (two g d) -> two b g m d", two=2, d=self.attention.head_dim)
+        return k, v
+
+    def mix(self, read: Float[Tensor, "b h n d"]) -> Float[Tensor, "b n dim"]:
+        return self.out(rearrange(read, "b h n d -> b n (h d)"))
+
+
+class SelfAttention(MultiHead):
+    """Tokens read each other."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n dim"],
+        mask: Mask,
+        position: Position,
+        start: Start,
+        cache: LayerCache | None,
+    ) -> Float[Tensor, "b n dim"]:
+        q, (k, v) = self.queries(x), self.keys_values(x)
+        q, k = position.rotate(q, k, start)
+        if cache is not None:
+            k, v = cache.append(k, v, start)
+            k, v = k[:, :, : mask.keys], v[:, :, : mask.keys]
+        return self.mix(self.attention.attend(q, k, v, mask, position.bias))
+
+
+class CrossAttention(MultiHead):
+    """Tokens read a context; hypotheses of one sentence read the same one, side by side as further queries."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "r n dim"],
+        context: Float[Tensor, "b m dim"],
+        mask: Mask,
+        cache: LayerCache | None,
+    ) -> Float[Tensor, "r n dim"]:
+        k, v = self._context(context, cache)
+        q = rearrange(self.queries(x), "(b width) h n d -> b h (width n) d", b=k.size(0))
+        read = self.attention.attend(q, k, v, mask)
+        return self.mix(rearrange(read, "b h (width n) d -> (b width) h n d", n=x.size(1)))
+
+    def _context(self, context: Tensor, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        if cache is None:
+            return self.keys_values(context)
+        if cache.context is None:
+            cache.context = self.keys_values(context)
+        return cache.context
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) · up(x)) (Shazeer 2020, eq. 6), without biases; `hidden` is the width of each branch."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(dim, hidden, bias=False)
+        self.up = nn.Linear(dim, hidden, bias=False)
+        self.down = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class FeedForward(nn.Module):
+    """down(relu(up(x))) (Vaswani et al. 2017, eq. 2)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(dim, hidden)
+        self.down = nn.Linear(hidden, dim)
+
+    def forward(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
+        return self.down(F.relu(self.up(x)))
+
+
+class Residual(nn.Module):
+    """A sublayer with its norm, dropout and the way around it: x + f(norm(x)), or norm(x + f(x)) as in 2017."""
+
+    def __init__(self, inner: nn.Module, norm: nn.Module, dropout: float, pre_norm: bool) -> None:
+        super().__init__()
+        self.inner, self.norm, self.pre_norm = inner, norm, pre_norm
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "b n dim"], *reads) -> Float[Tensor, "b n dim"]:
+        if self.pre_norm:
+            return x + self.dropout(self.inner(self.norm(x), *reads))
+        return self.norm(x + self.dropout(self.inner(x, *reads)))
+
+
+class Block(nn.Module):
+    """Tokens read each other, then (where `cross`) a context, then think for themselves.
+
+    norm: factory of a norm over `dim`; feedforward: factory of a module dim → dim; pre_norm: where the norm sits;
+    bias: whether the projections of attention have one.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        head_dim: int,
+        hidden: int,
+        dropout: float,
+        cross: bool,
+        attention: Callable[..., Attention],
+        norm: Factory,
+        feedforward: Factory,
+        pre_norm: bool,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+
+        def residual(inner: nn.Module) -> Residual:
+            return Residual(inner, norm(dim), dropout, pre_norm)
+
+        shape = {"dim": dim, "heads": heads, "head_dim": head_dim, "attention": attention, "bias": bias}
+        self.read_own = residual(SelfAttention(**shape))
+        self.read_context = residual(CrossAttention(**shape)) if cross else None
+        self.think = residual(feedforward(dim=dim, hidden=hidden))
+        # Post-norm blocks leave normed; pre-norm ones leave a sum that a head cannot read as it is.
+        self.closing_norm = norm if pre_norm else nn.Identity
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n dim"],
+        mask: Mask,
+        position: Position,
+        start: Start = 0,
+        context: tuple[Float[Tensor, "b m dim"], Mask] | None = None,
+        cache: LayerCache | None = None,
+    ) -> Float[Tensor, "b n dim"]:
+        x = self.read_own(x, mask, position, start, cache)
+        if self.read_context is not None:
+            x = self.read_context(x, *context, cache)
+        return self.think(x)

@@ -1,0 +1,192 @@
+"""The steps of one run, in the order in which `train` calls them, and the record of how it ended."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from manyheads import build
+from manyheads.errors import UserError
+from manyheads.training import average, checkpoints, record
+from manyheads.training.cost import Cost
+from manyheads.training.exact import Dice
+from manyheads.training.quiet import quiet_lightning
+from manyheads.training.table import show_end
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """A context: whatever ends the run, its folder says so, and the user reads how to go on."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        quiet_lightning()
+        hydra = HydraConfig.get()
+        self.cfg, self.folder = cfg, Path(hydra.runtime.output_dir)
+        choices = hydra.runtime.choices if cfg.resume is None else record.read_choices(self.folder)
+        self.choices = {group: str(choices.get(group)) for group in GROUPS}
+        self.overrides = list(hydra.overrides.task)
+        self.record = record.Record(self.folder, cfg, self.choices)
+        self.cost, self.writes = Cost(), rank_zero_only.rank == 0
+
+    def __enter__(self) -> "Run":
+        if self.writes:
+            record.write_config(self.folder, self.cfg)
+            if self.cfg.resume is None:
+                record.write_overrides(self.folder, self.overrides)
+            record.write_environment(self.folder)
+            self.record.close("running")
+        return self
+
+    def build(self) -> None:
+        """Data first: it decides sizes that the model needs."""
+        seed_everything(self.cfg.seed, workers=True, verbose=False)
+        self.data = build.data(self.cfg)
+        self.data.prepare_data()
+        self.data.setup("fit")
+        self.model = build.model(self.cfg, self.data.spec)
+        self.task = build.task(self.cfg, self.model, self.data.spec)
+        self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
+        self.data.tokenizer.save(self.folder / "tokenizer.json")
+        self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost])
+        log.info("%s", self._summary())
+
+    def fit(self) -> None:
+        self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self._start())
+        self._note_training()
+
+    def choose_weights(self) -> None:
+        """best.ckpt holds what the run stands by: the best single weights, or the mean of the last if that is better."""
+        self.evaluator = build.evaluator(self.cfg, self.folder)
+        best, kept = self.folder / "checkpoints" / "best.ckpt", average.recent(self.folder / "checkpoints")
+        if not best.exists():
+            self.trainer.save_checkpoint(best)
+        chosen = checkpoints.load(best)
+        val, name = self._validate(chosen["state_dict"]), f"step {chosen['global_step']}"
+        if len(kept) > 1:
+            weights = average.mean(kept)
+            scores = self._validate(weights)
+            if self._better(scores, val):
+                val, name = scores, f"mean of the last {len(kept)} validations"
+                self.evaluator.strategy.checkpoint_io.save_checkpoint({**chosen, "state_dict": weights}, best)
+        self.record.update(val=_short(val, "val"), weights=name)
+
+    def test(self) -> None:
+        self.evaluator = build.evaluator(self.cfg, self.folder)
+        best = self.folder / "checkpoints" / "best.ckpt"
+        if best.exists():
+            self.task.load_state_dict(checkpoints.load(best)["state_dict"])
+        self.evaluator.test(self.task, datamodule=self.data, verbose=False)
+        found = {name: float(value) for name, value in self.evaluator.callback_metrics.items()}
+        for logger in self.trainer.loggers:
+            logger.log_metrics(found, self.trainer.global_step)
+        self.record.update(test=_short(found, "test"), baseline=self.task.baseline, signatures=self.task.signatures)
+
+    def finish(self) -> None:
+        self.record.update(cost=self.cost.summary(self.model), attention_used=used(self.model))
+        if not self.writes:
+            return
+        self._log_hyperparameters()
+        self.record.close("finished")
+        show_end(self.record.content, self.folder)
+
+    def objective(self) -> float | None:
+        """The metric named by `optimized_metric`, for sweepers."""
+        wanted = self.cfg.optimized_metric
+        if wanted is None:
+            return None
+        split, _, name = wanted.partition("/")
+        found = self.record.content.get(split, {})
+        if name not in found:
+            known = [f"{s}/{n}" for s in ("train", "val", "test") for n in self.record.content[s]]
+            raise UserError(f"optimized_metric={wanted} was not measured; choose one of {', '.join(known)}.")
+        return float(found[name])
+
+    def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        if problem is None or not self.writes:
+            return
+        self._note_training()
+        stopped = _signal(problem)
+        status = "failed" if stopped is None else "interrupted"
+        self.record.close(status, str(problem).strip() or type(problem).__name__)
+        if stopped is not None:
+            print(f"Interrupted. Go on with: python train.py resume={self.folder}", file=sys.stderr)
+            raise SystemExit(128 + stopped) from None
+
+    def _start(self) -> Path | None:
+        """The checkpoint to go on from."""
+        if self.cfg.resume is None:
+            return self.cfg.ckpt_path and Path(self.cfg.ckpt_path)
+        found = checkpoints.newest(self.folder / "checkpoints")
+        log.info("Going on from %s." % found if found else "There is no checkpoint yet: starting from the beginning.")
+        return found
+
+    def _validate(self, weights: dict[str, torch.Tensor]) -> dict[str, float]:
+        self.task.load_state_dict(weights)
+        self.evaluator.validate(self.task, datamodule=self.data, verbose=False)
+        return {name: float(value) for name, value in self.evaluator.callback_metrics.items()}
+
+    def _better(self, one: dict[str, float], other: dict[str, float]) -> bool:
+        a, b = one[self.task.monitor], other[self.task.monitor]
+        return a < b if self.task.mode == "min" else a > b
+
+    def _note_training(self) -> None:
+        if not hasattr(self, "trainer"):
+            return
+        found = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        train = _short({name: value for name, value in found.items() if name in TRAINED}, "train")
+        self.record.update(train={**train, "steps": self.trainer.global_step, "epochs": self.trainer.current_epoch})
+
+    def _summary(self) -> str:
+        words = [f"{kind} {self.choices[kind]}" for kind in ("data", "model", "attention", "position")]
+        parameters = sum(p.numel() for p in self.model.parameters())
+        return f"{' · '.join(words)} · {parameters:,} parameters · {self.folder}"
+
+    def _log_hyperparameters(self) -> None:
+        scores = {f"test/{name}": value for name, value in self.record.content["test"].items()}
+        scores |= {f"val/{name}": value for name, value in self.record.content["val"].items()}
+        wanted = {name: scores[name] for name in HEADLINES if name in scores}
+        wanted["cost/tokens_per_second"] = self.record.content["cost"]["tokens_per_second"] or 0.0
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.log_hyperparams(_parameters(self.cfg, self.choices), wanted)
+                logger.finalize("success")
+
+
+TRAINED = ("train/loss_epoch", "train/nll", "train/accuracy")
+HEADLINES = ("val/loss", "val/bleu", "test/loss", "test/bleu", "test/chrf", "test/accuracy")
+GROUPS = ("data", "model", "attention", "position", "optimizer", "schedule")
+
+
+def used(model: torch.nn.Module) -> str:
+    """Which kernels really computed, in the order of their layers."""
+    names = [module.used for module in model.modules() if hasattr(module, "why_not")]
+    return "+".join(dict.fromkeys(names))
+
+
+def _short(found: dict[str, float], split: str) -> dict[str, float]:
+    """Metrics without the name of the split; those of further test sets keep the name of their set."""
+    return {name.removeprefix(f"{split}/"): value for name, value in found.items()}
+
+
+def _parameters(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
+    """The dozen settings by which runs are compared in TensorBoard."""
+    chosen = {group: choices[group] for group in ("data", "model", "attention", "position", "schedule")}
+    sizes = {key: cfg.model[key] for key in ("dim", "heads", "hidden", "dropout") if key in cfg.model}
+    return {**chosen, **sizes, "lr": cfg.optimizer.lr, "seed": cfg.seed, "precision": str(cfg.trainer.precision)}
+
+
+def _signal(problem: BaseException) -> int | None:
+    """The signal that ended the run, if one did."""
+    if isinstance(problem, checkpoints.Interrupted):
+        return problem.number
+    return signal.SIGINT if isinstance(problem, KeyboardInterrupt | SystemExit) else None

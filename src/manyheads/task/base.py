@@ -1,0 +1,106 @@
+"""What every task shares: one step that gives a loss, an optimizer with its schedule, and means over an epoch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from manyheads.data.base import DataSpec
+
+
+@dataclass(frozen=True)
+class Result:
+    """A batch's loss per `count` (words, documents, windows), and what else is averaged over them."""
+
+    loss: Tensor
+    count: int
+    means: dict[str, Tensor]
+
+
+class Task(LightningModule, ABC):
+    """A thin LightningModule: the subclass says what a batch costs, this what happens with it.
+
+    optimizer: factory, given parameter groups; schedule: factory, given the optimizer and `total` steps.
+    monitor, mode: the metric by which the best weights are chosen, and whether `min` or `max` is best.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: DataSpec,
+        optimizer: Callable[..., Optimizer],
+        schedule: Callable[..., LRScheduler],
+        monitor: str,
+        mode: str,
+    ) -> None:
+        super().__init__()
+        self.model, self.spec, self.monitor, self.mode = model, spec, monitor, mode
+        self._optimizer, self._schedule = optimizer, schedule
+        self._means: dict[str, dict[str, MeanMetric]] = {}
+        self.config: dict[str, Any] = {}
+
+    @abstractmethod
+    def step(self, batch: Any) -> Result:
+        """Loss and means of one batch."""
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self._optimizer(groups(self.model))
+        total = int(self.trainer.estimated_stepping_batches)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._schedule(optimizer, total=total), "interval": "step"},
+        }
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        result = self.step(batch)
+        self.log("train/loss", result.loss, prog_bar=True, batch_size=result.count)
+        self.count("train", result)
+        return result.loss
+
+    def on_train_epoch_end(self) -> None:
+        self.report("train", {"loss": "train/loss_epoch"})
+
+    def count(self, split: str, result: Result) -> None:
+        """Adds a batch to the means of `split`."""
+        for name, value in {"loss": result.loss, **result.means}.items():
+            self._mean(split, name).update(value.detach(), result.count)
+
+    def report(self, split: str, names: dict[str, str] | None = None) -> dict[str, float]:
+        """Logs the means of `split` and starts them anew; `names` renames some."""
+        logged = {}
+        for name, mean in self._means.pop(split, {}).items():
+            logged[(names or {}).get(name, f"{split}/{name}")] = mean.to(self.device).compute()
+        self.log_dict(logged, rank_zero_only=True)
+        return logged
+
+    def _mean(self, split: str, name: str) -> MeanMetric:
+        means = self._means.setdefault(split, {})
+        if name not in means:
+            # Looking for NaN in each update would wait for the device each time.
+            means[name] = MeanMetric(nan_strategy="disable").to(self.device)
+        return means[name]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        train = {name: dict(mean.metric_state) for name, mean in self._means.get("train", {}).items()}
+        checkpoint["manyheads"] = {"config": self.config, "train_means": train}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for name, state in checkpoint["manyheads"]["train_means"].items():
+            mean = self._mean("train", name)
+            mean.mean_value, mean.weight = (state[key].clone().to(self.device) for key in ("mean_value", "weight"))
+            mean._update_count = 1
+
+
+def groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Parameters in two groups: matrices, which decay, and norms and biases, which do not."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in wanted if p.ndim > 1]},
+        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,30 @@
+"""One run, from a config to a folder of results."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from manyheads.config.launch import launch
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def main() -> None:
+    """The command line: `python train.py …` and `manyheads-train …`."""
+    sys.exit(launch(train))
+
+
+def train(cfg: "DictConfig") -> Any:
+    """Builds, checks, fits, tests and writes; returns the metric that a sweep optimises."""
+    # Imported here: `--help` and a typo are answered without waiting for torch.
+    from manyheads.run import Run
+
+    with Run(cfg) as run:
+        run.build()
+        if cfg.train:
+            run.fit()
+            run.choose_weights()
+        if cfg.test:
+            run.test()
+        run.finish()
+    return run.objective()

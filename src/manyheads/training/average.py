@@ -1,0 +1,46 @@
+"""The mean of the weights after each of the last validations, which is nearly always better than any one of them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from manyheads.training import atomic
+from manyheads.training.checkpoints import folder_of
+
+
+class KeepWeights(Callback):
+    """Keeps the weights after each of the last `keep` validations in `checkpoints/recent/`."""
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+            return
+        weights = {name: value.cpu() for name, value in pl_module.state_dict().items()}
+        atomic.write(
+            folder_of(trainer) / "recent" / f"step_{trainer.global_step:08d}.pt", lambda path: torch.save(weights, path)
+        )
+        for old in recent(folder_of(trainer))[: -self.keep]:
+            old.unlink()
+
+
+def recent(checkpoints: Path) -> list[Path]:
+    """Kept weights, oldest first."""
+    return sorted((checkpoints / "recent").glob("step_*.pt"))
+
+
+def mean(paths: list[Path]) -> dict[str, Any]:
+    """Their mean, in fp64 on the way; what is no floating-point number is taken from the newest."""
+    sums: dict[str, Tensor] = {}
+    for path in paths:
+        for name, value in torch.load(path, map_location="cpu", weights_only=True).items():
+            sums[name] = sums[name] + value.double() if name in sums and value.is_floating_point() else value.double()
+    newest = torch.load(paths[-1], map_location="cpu", weights_only=True)
+    return {
+        name: (sums[name] / len(paths)).to(value.dtype) if value.is_floating_point() else value
+        for name, value in newest.items()
+    }

@@ -1,0 +1,76 @@
+"""The last screen of a run: how good, against what, at what cost, and where to look next."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from manyheads.training.lines import duration
+
+COLUMNS = {
+    "bleu": "BLEU",
+    "bleu_lowercase": "BLEU lower-cased",
+    "chrf": "chrF",
+    "accuracy": "accuracy",
+    "perplexity": "perplexity",
+}
+
+
+def show_end(content: dict[str, Any], folder: Path) -> None:
+    """Prints metrics.json as one screen."""
+    console = Console()
+    console.print(scores(content))
+    console.print(cost(content))
+    console.print(f"Weights: {content['weights']}. Everything is in [bold]{folder}[/bold]", soft_wrap=True)
+    console.print(f"  curves        tensorboard --logdir {folder / 'tensorboard'}", soft_wrap=True)
+    console.print(f"  score again   python scripts/evaluate.py run={folder}", soft_wrap=True)
+    console.print(f"  use it        python scripts/predict.py run={folder} input=FILE", soft_wrap=True)
+
+
+def scores(content: dict[str, Any]) -> Table:
+    title = f"{content['data']} · {content['model']} · {content['attention']} ({content['attention_used']})"
+    rows = {"val": content["val"], **_by_set(content["test"])}
+    columns = [name for name in COLUMNS if any(name in row for row in rows.values())]
+    table = Table(title=title, title_justify="left")
+    for heading in ("", *(COLUMNS[name] for name in columns), "baseline BLEU"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in rows.items():
+        baseline = content["baseline"].get(f"{name}/bleu")
+        table.add_row(name, *(_figure(row.get(column)) for column in columns), _figure(baseline))
+    return table
+
+
+def cost(content: dict[str, Any]) -> Table:
+    found, train = content["cost"], content["train"]
+    flops, mfu = found["flops_per_token"], found["mfu"]
+    table = Table(title="Cost", title_justify="left", show_header=False)
+    rows = {
+        "parameters": f"{found['parameters']:,}",
+        "training": f"{duration(found['train_seconds'])}, {train.get('steps', 0):,} steps, {train.get('epochs')} epochs",
+        "tokens per second": _figure(found["tokens_per_second"], 0),
+        "arithmetic per token": f"{flops / 1e6:,.1f} MFLOP" if flops else "—",
+        "of what a matrix product reaches here": f"{mfu:.0%}" if mfu else "—",
+        "peak memory": f"{found['peak_memory_bytes'] / 2**30:.2f} GiB",
+        "device": found["device"],
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _by_set(test: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Scores of each test set; those without a name of their own repeat the first set where there are several."""
+    named: dict[str, dict[str, float]] = {}
+    for name, value in test.items():
+        where, _, metric = name.rpartition("/")
+        named.setdefault(where or "test", {})[metric] = value
+    return {name: row for name, row in named.items() if name != "test" or row not in _others(named)}
+
+
+def _others(named: dict[str, dict[str, float]]) -> list[dict[str, float]]:
+    return [row for name, row in named.items() if name != "test"]
+
+
+def _figure(value: float | None, digits: int = 2) -> str:
+    return "—" if value is None else f"{value:,.{digits}f}"
