@@ -1,36 +1,21 @@
-"""From a config to objects: the only caller of Hydra's instantiate.
+"""From a config to objects, in the order data, model, task, trainer."""
 
-A config may come from a stranger's run folder, so only classes of manyheads, torch.nn, torch.optim and Lightning are
-ever made, whatever the config says.
-"""
-
-import inspect
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hydra
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 from torch import nn
 
+from manyheads.config.objects import instantiate
 from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
 from manyheads.model.shapes import DecoderOnly
 from manyheads.training.checkpoints import AtomicIO
 from manyheads.training.lines import ProgressLines
-
-TRUSTED = ("manyheads.", "torch.nn.", "torch.optim.", "lightning.pytorch.")
-
-
-def instantiate(config: DictConfig, **arguments: Any) -> Any:
-    """The object that `config` describes; a UserError names a target that no config may make."""
-    for key, target in _targets(config):
-        _check_target(key, target)
-    return hydra.utils.instantiate(config, **arguments, _convert_="all")
 
 
 def data(cfg: DictConfig) -> LightningDataModule:
@@ -91,27 +76,3 @@ def _too_long(made: nn.Module, spec: DataSpec) -> str | None:
             f"set position.limit={longest} or more, or take position=rope."
         )
     return None
-
-
-def _targets(config: Any, at: str = "") -> Iterator[tuple[str, str]]:
-    """Every `_target_` below `config`, with the key that it stands under."""
-    if isinstance(config, DictConfig | dict):
-        if "_target_" in config:
-            yield at, config["_target_"]
-        children = config.items()
-    elif isinstance(config, ListConfig | list):
-        children = enumerate(config)
-    else:
-        return
-    for key, child in children:
-        yield from _targets(child, f"{at}.{key}" if at else str(key))
-
-
-def _check_target(key: str, target: str) -> None:
-    made = hydra.utils.get_object(target) if str(target).startswith(TRUSTED) else None
-    # Where a class is defined counts, not the name by which it was reached: modules hold the modules they import.
-    if not inspect.isclass(made) or not f"{made.__module__}.".startswith(TRUSTED):
-        raise UserError(
-            f"{key or 'The config'} asks for {target}; a config may only make classes of manyheads, torch.nn, "
-            "torch.optim and lightning.pytorch."
-        )

@@ -1,15 +1,19 @@
 """Things read back from a run's folder, without running anything that a stranger may have put into it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from manyheads import build
 from manyheads.config.resume import run_config, run_folder
 from manyheads.data.base import DataSpec
-from manyheads.data.tokenizer import BOS, EOS, PAD, SEP, PairTokenizer
+from manyheads.data.batch import Ragged
+from manyheads.data.tokenizer import PairTokenizer
+from manyheads.task.search import Search
 from manyheads.training import checkpoints
 
 
@@ -27,17 +31,7 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> Loaded:
     """The model of a run's folder, ready for evaluation, with the weights of `checkpoints/<checkpoint>.ckpt`."""
     folder = Path(folder)
     config, tokenizer = read_config(folder), PairTokenizer.load(folder / "tokenizer.json")
-    spec = DataSpec(
-        kind="translation",
-        source_vocabulary=tokenizer.source_size,
-        target_vocabulary=tokenizer.target_size,
-        joint=tokenizer.joint,
-        longest=0,
-        pad=PAD,
-        bos=BOS,
-        eos=EOS,
-        sep=SEP,
-    )
+    spec = tokenizer.spec(longest=0)
     model = build.model(config, spec)
     weights = checkpoints.load(folder / "checkpoints" / f"{checkpoint}.ckpt")["state_dict"]
     own = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
@@ -48,3 +42,28 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> Loaded:
 def read_config(folder: Path) -> DictConfig:
     """config.yaml of a run; a UserError where the folder is none, or where the file holds more than plain values."""
     return OmegaConf.create(run_config(run_folder(folder)))
+
+
+def search_of(config: DictConfig, method: str | None, width: int | None) -> Search:
+    """The search of a run, with what is asked for instead."""
+    own: Search = build.instantiate(config.task.search)
+    wanted = {"method": method, "width": width}
+    return replace(own, **{name: value for name, value in wanted.items() if value is not None})
+
+
+def translator(run: Loaded, method: str | None = None, width: int | None = None) -> Callable[[list[str]], list[str]]:
+    """A function from sentences to their translations; an empty sentence stays empty."""
+    search, device = search_of(run.config, method, width), next(run.model.parameters()).device
+
+    def translate(sentences: list[str]) -> list[str]:
+        wanted = [i for i, sentence in enumerate(sentences) if sentence.strip()]
+        if not wanted:
+            return [""] * len(sentences)
+        ids = Ragged(run.tokenizer.encode_source([sentences[i] for i in wanted]))
+        rows = torch.from_numpy(ids.padded(range(len(wanted)))).to(device)
+        lengths = torch.from_numpy(ids.lengths).to(device)
+        texts = run.tokenizer.decode_target(search(run.model, rows, lengths, run.spec))
+        written = dict(zip(wanted, texts, strict=True))
+        return [written.get(i, "") for i in range(len(sentences))]
+
+    return translate

@@ -127,7 +127,7 @@ class Run:
         if self.cfg.resume is None:
             return self.cfg.ckpt_path and Path(self.cfg.ckpt_path)
         found = checkpoints.newest(self.folder / "checkpoints")
-        log.info("Going on from %s." % found if found else "There is no checkpoint yet: starting from the beginning.")
+        log.info("Going on from %s.", found or "the beginning: there is no checkpoint yet")
         return found
 
     def _validate(self, weights: dict[str, torch.Tensor]) -> dict[str, float]:

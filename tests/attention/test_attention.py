@@ -17,8 +17,8 @@ def tensors(n=N, m=N) -> list[torch.Tensor]:
 
 
 def elsewhere(x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """x with other numbers, large ones, at the hidden keys (b, m)."""
-    return torch.where(hidden.view(len(hidden), 1, -1, 1), 50 * torch.randn_like(x), x)
+    """x with other numbers at the hidden keys (b, m)."""
+    return torch.where(hidden.view(len(hidden), 1, -1, 1), torch.randn_like(x), x)
 
 
 def ask(attention, q, k, v, mask: Mask) -> torch.Tensor:
@@ -35,10 +35,11 @@ def assert_unread(name: str, make_mask, hidden: torch.Tensor, readers: torch.Ten
     q, k, v = tensors(readers.size(1), hidden.size(1))
     before = ask(attention, q, k, v, make_mask())
     after = ask(attention, q, elsewhere(k, hidden), elsewhere(v, hidden), make_mask())
-    readers = readers.view(len(readers), 1, -1, 1).expand_as(before)
-    torch.testing.assert_close(after[readers], before[readers], rtol=0, atol=1e-12)
-    assert before.abs().sum() > 0
-    assert readers.all() or not torch.isclose(after[~readers], before[~readers]).any()
+    change = (after - before).abs().amax(-1)
+    readers = readers.unsqueeze(1).expand_as(change)
+    assert before.abs().amax(-1).min() > 0
+    assert not (change[readers] > 1e-12).any()
+    assert (change[~readers] > 1e-6).all()
 
 
 def test_shape_and_dtype(name):

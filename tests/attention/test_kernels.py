@@ -10,7 +10,9 @@ from manyheads.errors import UserError
 from manyheads.position.alibi import slopes
 
 B, H, D = 3, 4, 6
-KERNELS = [name for name in names() if find(name).why_not(torch.ones(1), torch.ones(1), Case("", 1, 1).mask(), None) is None]
+KERNELS = [
+    name for name in names() if find(name).why_not(torch.ones(1), torch.ones(1), Case("", 1, 1).mask(), None) is None
+]
 GROUPS = [1, 2, H]
 BIASES = ["no-bias", "distance", "tensor"]
 

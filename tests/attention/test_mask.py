@@ -63,5 +63,5 @@ def test_masks_share_nothing():
 
 
 def test_documents_must_name_every_key():
-    with pytest.raises(ValueError, match="4 positions.*5 keys"):
+    with pytest.raises(ValueError, match=r"4 positions.*5 keys"):
         Mask(5, 5, documents=torch.zeros(2, 4, dtype=torch.long))

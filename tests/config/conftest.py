@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ FILES = {
         window: 4
         """,
     "conf/data/toy.yaml": "{_target_: things.Data, path: null, sizes: [1, 2], seed: '${seed}'}",
-    "conf/data/other.yaml": "{_target_: things.Data, path: ???, sizes: [1, 2], seed: '${seed}'}",
+    "conf/data/other.yaml": '{_target_: things.Data, path: "???", sizes: [1, 2], seed: "${seed}"}',
     "conf/data/broken.yaml": "a: b: c",
     "conf/experiment/stale.yaml": """
         # @package _global_
@@ -96,7 +97,8 @@ FILES = {
             out, err = io.StringIO(), io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 code = launch(task, ["--config-path", str(Path(__file__).parent / "conf"), *argv])
-            results.append({"code": code, "out": out.getvalue(), "err": err.getvalue(), "torch": "torch" in sys.modules})
+            told = {"out": out.getvalue(), "err": err.getvalue()}
+            results.append({"code": code, "torch": "torch" in sys.modules, **told})
         print(json.dumps(results))
         """,
 }
@@ -104,8 +106,6 @@ FILES = {
 
 def plant(folder: Path, files: dict[str, str]) -> Path:
     """Writes files, their common indentation removed."""
-    from textwrap import dedent
-
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,8 @@ MISTAKES = {
     "data=broken": ["broken.yaml, line 1, is not yaml"],
     "data=8": ["data=8: there is no data named 8.", "data: broken, other, toy"],
     "~attention": ["attention is not set"],
+    "attention=null": ["attention is not set"],
+    "~pruning": ["there is no pruning to leave out"],
     "experiment=stale": ["optimizer.momentum is unknown to things.Step."],
     "experiment=strange": ["sed"],
     "resume=nowhere": ["nowhere is not a run's folder"],
@@ -96,7 +98,7 @@ def test_full_error_shows_every_traceback(project, launched):
 
 
 def test_the_task_sees_the_users_environment(project, planted, launched):
-    text = (project / "launches.py").read_text().replace('print("RAN "', 'import os; print("RAN", dict(os.environ)) or print("')
+    text = (project / "launches.py").read_text().replace('"RAN " +', '__import__("os").environ, "RAN " +')
     planted(project, {"launches.py": text})
     (answer,) = launched(project, [])
     assert "'OMP_WAIT_POLICY': 'PASSIVE'" in answer["out"]
@@ -129,3 +131,11 @@ def test_hydra_run_dir_wins(project, launched):
     assert answer["code"] == 0
     assert (project / "mine" / "train.log").is_file()
     assert not (project / "outputs").exists()
+
+
+def test_null_leaves_a_group_out_in_a_sweep_too(project, planted, launched):
+    planted(project, {"conf/experiment/third.yaml": "# @package _global_\nseed: 3"})
+    (answer,) = launched(project, ["-m", "experiment=null,third"])
+    assert answer["code"] == 0
+    assert '"seed": 1' in answer["out"]
+    assert '"seed": 3' in answer["out"]

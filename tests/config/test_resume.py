@@ -5,77 +5,108 @@ from pathlib import Path
 
 import pytest
 
+from manyheads.config.resume import run_config, run_folder
+from manyheads.errors import UserError
 
-def ran(answer):
+CONFIG = """
+    seed: 3
+    train: true
+    test: true
+    position: null
+    model: null
+    task: null
+    trainer: null
+    paths: {outputs: outputs}
+    attention: {_target_: things.Window, _partial_: true, kernel: sdpa, scale: null, window: 7}
+    data: {_target_: things.Data, path: null, sizes: [1, 2], seed: 3}
+    optimizer: {_target_: things.Step, _partial_: true, lr: 0.1, betas: [0.9, 0.98]}
+    """
+
+
+@pytest.fixture
+def run(project, planted):
+    """Writes a run's folder below outputs/, as a run that was cut off leaves it."""
+
+    def write(name="toy/first", status=None, overrides='["seed=3", "attention=sliding_window"]', outputs="outputs"):
+        folder = f"{outputs}/{name}"
+        files = {"config.yaml": CONFIG, "overrides.yaml": overrides, ".hydra/overrides.yaml": "first"}
+        planted(project, {f"{folder}/{file}": text for file, text in files.items()})
+        (project / folder / "checkpoints").mkdir()
+        if status:
+            planted(project, {f"{folder}/metrics.json": json.dumps({"status": status})})
+        return str(project / folder)
+
+    return write
+
+
+def told(answer):
     assert answer["code"] == 0, answer["err"]
     return json.loads(answer["out"].split("RAN ")[1].splitlines()[0])
 
 
-def finish(folder, status="finished"):
-    (Path(folder) / "metrics.json").write_text(json.dumps({"status": status}))
+COMMAND = ["resume=auto", "attention=sliding_window", "seed=3"]
 
 
-def test_folder_goes_on_with_its_own_config(project, launched):
-    first = ran(launched(project, ["attention=sliding_window", "attention.window=7", "seed=3"])[0])
-    folder = Path(first["folder"])
-    before = (folder / ".hydra" / "overrides.yaml").read_text()
-    text = f"resume={folder.relative_to(project)}"
-    (plain, changed, shown) = launched(project, [text], [text, "seed=5"], ["--cfg", "job", text])
-    assert ran(plain) == {"folder": str(folder), "seed": 3, "resume": str(folder)}
-    assert ran(changed)["seed"] == 5
+def test_folder_goes_on_with_its_own_config(project, run, launched):
+    folder = run()
+    text = "resume=outputs/toy/first"
+    plain, changed, shown = launched(project, [text], [text, "seed=5"], ["--cfg", "job", text])
+    assert told(plain) == {"folder": folder, "seed": 3, "resume": folder}
+    assert told(changed)["seed"] == 5
     assert "window: 7" in shown["out"]
-    assert (folder / ".hydra" / "overrides.yaml").read_text() == before
-    assert {path.name for path in (folder / ".hydra").glob("resumed_*")} == {"resumed_1", "resumed_2"}
-    assert (folder / "train.log").read_text().count("seed 3") == 2
+    hydras = Path(folder, ".hydra")
+    assert (hydras / "overrides.yaml").read_text() == "first"
+    assert {path.name for path in hydras.glob("resumed_*")} == {"resumed_1", "resumed_2"}
+    assert [line[-6:] for line in Path(folder, "train.log").read_text().splitlines()] == ["seed 3", "seed 5"]
 
 
-def test_resumed_run_keeps_its_groups_and_is_checked(project, launched):
-    folder = ran(launched(project, [])[0])["folder"]
+def test_resumed_run_keeps_its_groups_and_is_checked(project, run, launched):
+    text = f"resume={run()}"
     group, kind, key, sweep = launched(
         project,
-        [f"resume={folder}", "attention=sliding_window"],
-        [f"resume={folder}", "optimizer.lr=fast"],
-        [f"resume={folder}", "optimizer.lrr=1"],
-        ["-m", f"resume={folder}", "seed=1,2"],
+        [text, "attention=dense"],
+        [text, "optimizer.lr=fast"],
+        [text, "optimizer.lrr=1"],
+        ["-m", text, "seed=1,2"],
     )
-    assert "keeps its attention: leave out attention=sliding_window" in group["err"]
+    assert "keeps its attention: leave out attention=dense" in group["err"]
     assert "optimizer.lr must be a number" in kind["err"]
     assert "Did you mean optimizer.lr?" in key["err"]
     assert "leave out -m" in sweep["err"]
     assert all(answer["code"] == 1 and "Traceback" not in answer["err"] for answer in (group, kind, key, sweep))
 
 
-def test_auto_finds_the_unfinished_run_of_the_same_command(project, launched):
-    first = ran(launched(project, ["attention=sliding_window", "seed=3"])[0])
-    other, again = launched(project, ["seed=4", "resume=auto"], ["resume=auto", "seed=3", "attention=sliding_window"])
-    assert ran(other)["resume"] is None
+def test_auto_finds_the_unfinished_run_of_the_same_command(project, run, launched):
+    folder = run()
+    found, other, off = launched(project, COMMAND, ["seed=4", "resume=auto"], ["seed=3", "resume=null"])
+    assert told(found) == {"folder": folder, "seed": 3, "resume": folder}
+    assert told(other)["resume"] is None
     assert "a new one starts" in other["out"]
-    assert ran(again) == {"folder": first["folder"], "seed": 3, "resume": first["folder"]}
+    assert told(off)["resume"] is None
 
 
 @pytest.mark.parametrize("status", ["failed", "interrupted"])
-def test_auto_takes_up_what_did_not_finish(project, launched, status):
-    first = ran(launched(project, ["seed=3"])[0])
-    finish(first["folder"], status)
-    assert ran(launched(project, ["seed=3", "resume=auto"])[0])["resume"] == first["folder"]
+def test_auto_takes_up_the_newest_that_did_not_finish(project, run, launched, status):
+    run("toy/older", status)
+    newest = run("toy/newer", status)
+    assert told(launched(project, COMMAND)[0])["resume"] == newest
 
 
-def test_auto_leaves_finished_runs_alone(project, launched):
-    first = ran(launched(project, ["seed=3", "paths.outputs=elsewhere"])[0])
-    assert "elsewhere" in first["folder"]
-    unfinished = ["seed=3", "paths.outputs=elsewhere", "resume=auto"]
-    assert ran(launched(project, unfinished)[0])["resume"] == first["folder"]
-    finish(first["folder"])
-    assert ran(launched(project, unfinished)[0])["resume"] is None
+def test_auto_leaves_finished_runs_alone(project, run, launched):
+    run(status="finished")
+    elsewhere = run(overrides='["seed=3", "paths.outputs=elsewhere"]', outputs="elsewhere")
+    done, moved = launched(project, COMMAND, ["seed=3", "paths.outputs=elsewhere", "resume=auto"])
+    assert told(done)["resume"] is None
+    assert told(moved)["resume"] == elsewhere
 
 
-def test_other_processes_of_a_run_choose_as_the_first_did(project, launched):
+def test_other_processes_of_a_run_choose_as_the_first_did(project, run, launched):
     """They are started when the first one's folder looks like an unfinished run of the same command."""
-    first = ran(launched(project, ["seed=3"])[0])
-    (new,) = launched(project, ["seed=3", "resume=auto"], LOCAL_RANK="1", MANYHEADS_RESUME="")
-    (same,) = launched(project, ["seed=9", "resume=auto"], LOCAL_RANK="1", MANYHEADS_RESUME=first["folder"])
-    assert ran(new)["resume"] is None
-    assert ran(same)["resume"] == first["folder"]
+    folder = run()
+    (new,) = launched(project, COMMAND, LOCAL_RANK="1", MANYHEADS_RESUME="")
+    (same,) = launched(project, ["seed=9", "resume=auto"], LOCAL_RANK="1", MANYHEADS_RESUME=folder)
+    assert told(new)["resume"] is None
+    assert told(same)["resume"] == folder
 
 
 @pytest.mark.parametrize(
@@ -90,9 +121,6 @@ def test_other_processes_of_a_run_choose_as_the_first_did(project, launched):
     ],
 )
 def test_a_strangers_config_runs_nothing(tmp_path, config, words):
-    from manyheads.config.resume import run_config
-    from manyheads.errors import UserError
-
     (tmp_path / "config.yaml").write_text(config)
     with pytest.raises(UserError, match="config") as refused:
         run_config(tmp_path)
@@ -100,9 +128,6 @@ def test_a_strangers_config_runs_nothing(tmp_path, config, words):
 
 
 def test_not_a_runs_folder(tmp_path):
-    from manyheads.config.resume import run_folder
-    from manyheads.errors import UserError
-
     for words in ("no config.yaml", "neither metrics.json nor checkpoints/"):
         with pytest.raises(UserError, match=words):
             run_folder(tmp_path)

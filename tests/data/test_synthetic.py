@@ -205,6 +205,22 @@ GOLD = [
         "A bird sings on our roofs.",
         "Ein Vogel singt auf unseren Dächern.",
     ),
+    # A known object stands before adverb and place, a new one behind both; a dative one never behind the place.
+    (
+        Derivation(clause("the boy", "feed", "our cat", "past", adverb="quietly", place=at("the kitchen"))),
+        "The boy quietly fed our cat in the kitchen.",
+        "Der Junge hat unsere Katze leise in der Küche gefüttert.",
+    ),
+    (
+        Derivation(clause("the boy", "feed", "a cat", "past", adverb="quietly", place=at("the kitchen"))),
+        "The boy quietly fed a cat in the kitchen.",
+        "Der Junge hat leise in der Küche eine Katze gefüttert.",
+    ),
+    (
+        Derivation(clause("the boy", "help", "a sister", adverb="often", place=at("the kitchen"))),
+        "The boy often helps a sister in the kitchen.",
+        "Der Junge hilft oft einer Schwester in der Küche.",
+    ),
     # Prepositional objects.
     (
         Derivation(clause("the neighbour", "wait for", "our neighbour")),
@@ -398,10 +414,12 @@ def test_a_sentence_that_ends_in_a_clause_ends_in_its_finite_verb(drawn):
 
 
 def ends_in_relative(main: Clause) -> bool:
-    """Whether the last phrase has a relative clause, and that clause none of its own."""
-    phrase = main.place.where if main.place else main.object
-    relative = phrase.relative if isinstance(phrase, NounPhrase) and not main.predicate else None
-    return bool(relative) and not list(nested(relative.clause))
+    """Whether the only object or place has a relative clause, and that clause none of its own."""
+    phrases = [phrase for phrase in (main.object, main.place and main.place.where) if phrase]
+    if len(phrases) != 1 or main.receiver or main.adverb or not isinstance(phrases[0], NounPhrase):
+        return False
+    relative = phrases[0].relative
+    return relative is not None and not list(nested(relative.clause))
 
 
 def test_the_relative_clause_of_a_subject_stands_between_commas(drawn):

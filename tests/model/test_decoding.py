@@ -1,4 +1,4 @@
-"""Writing step by step: the same scores as one full pass over each unfinished sentence, whatever was kept or dropped."""
+"""Writing step by step: the scores of one full pass over each unfinished sentence, whatever was kept or dropped."""
 
 import pytest
 import torch

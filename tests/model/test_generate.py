@@ -134,9 +134,7 @@ def test_a_beam_wide_enough_finds_the_best_sentence_of_all(penalty):
 def test_more_length_penalty_never_shortens():
     """Log-probabilities are negative: dividing by a higher power of the length favours long sentences."""
     for seed in range(20):
-        short, long = (
-            len(beam(Toy(5, 60, [0], seed), FIRST, ends(3), penalty)[0]) for penalty in (0.0, 2.0)
-        )
+        short, long = (len(beam(Toy(5, 60, [0], seed), FIRST, ends(3), penalty)[0]) for penalty in (0.0, 2.0))
         assert short <= long
 
 
@@ -190,7 +188,9 @@ class Alike(Toy):
         return super().scores(0, ())
 
 
-@pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(1.0, None, None), (0.5, None, None), (2.0, 3, None), (1.3, None, 0.8)])
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(1.0, None, None), (0.5, None, None), (2.0, 3, None), (1.3, None, 0.8)]
+)
 def test_words_are_drawn_by_their_probability(temperature, top_k, top_p):
     """Pearson's statistic over 20,000 draws of one word; its 99.99 % point for up to 5 degrees of freedom is 25.7."""
     draws, toy = 20_000, Alike(6, 1, [0])

@@ -29,7 +29,7 @@ same = {"rtol": 0, "atol": 1e-10}
 def by_row(model: nn.Module, batch) -> list[torch.Tensor]:
     """The states before each word of each target."""
     states, labels = model.teach(*batch)
-    source, source_lengths, target, target_lengths = batch
+    *_, target, target_lengths = batch
     real = [target[b, 1:n] for b, n in enumerate(target_lengths)]
     assert torch.equal(labels, torch.cat(real))
     return list(states.split([len(row) for row in real]))
@@ -162,7 +162,10 @@ def test_tied_tables_are_one():
 
 def test_untied_tables_are_three():
     model = encoder_decoder(tie=False)
-    tables = {model.head.weight.data_ptr(), *(e.table.weight.data_ptr() for e in (model.embed_source, model.embed_target))}
+    tables = {
+        model.head.weight.data_ptr(),
+        *(e.table.weight.data_ptr() for e in (model.embed_source, model.embed_target)),
+    }
     assert len(tables) == 3
 
 
@@ -208,6 +211,7 @@ def test_half_of_the_numbers_is_enough(writer):
     assert (rough.float() - exact).abs().max() < 0.1 * exact.abs().max()
 
 
+@pytest.mark.slow
 @writers
 def test_compiles_whole(writer):
     """The forward pass is one graph: whatever would break it would slow down training in silence."""

@@ -1,4 +1,4 @@
-"""Models of a few thousand weights, in float64 and far from their start, so that every part has a say in what comes out."""
+"""Models of a few thousand weights, in float64 and far from their start, so that every part has a say in the result."""
 
 from functools import partial
 
@@ -21,9 +21,7 @@ JOINT = DataSpec("translation", VOCABULARY, VOCABULARY, True, 32, PAD, BOS, EOS,
 APART = DataSpec("translation", VOCABULARY + 4, VOCABULARY, False, 32, PAD, BOS, EOS, SEP)
 
 BLOCKS = {
-    "modern": partial(
-        Block, norm=partial(nn.RMSNorm, eps=1e-6), feedforward=SwiGLU, pre_norm=True, bias=False
-    ),
+    "modern": partial(Block, norm=partial(nn.RMSNorm, eps=1e-6), feedforward=SwiGLU, pre_norm=True, bias=False),
     "vaswani2017": partial(Block, norm=nn.LayerNorm, feedforward=FeedForward, pre_norm=False, bias=True),
 }
 POSITIONS = {

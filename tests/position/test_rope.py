@@ -81,7 +81,9 @@ def test_what_one_call_remembers_does_not_reach_the_next():
 def test_linear_scaling_puts_positions_closer_together():
     q, k = tensors(1)
     for position in (1, 5, 13):
-        for one, other in zip(rope("linear", 4.0).rotate(q, k, 4 * position), rope().rotate(q, k, position), strict=True):
+        for one, other in zip(
+            rope("linear", 4.0).rotate(q, k, 4 * position), rope().rotate(q, k, position), strict=True
+        ):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 

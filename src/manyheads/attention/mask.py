@@ -93,8 +93,9 @@ class Mask:
 
     def _blind(self, heads: int, device: torch.device) -> Tensor | None:
         blind = ~self.dense(heads, device).any(-1, keepdim=True)
-        # On an accelerator the question would wait for the device; a masked fill is cheaper there.
-        if device.type == "cpu" and not blind.any():
+        # On an accelerator the question would wait for the device, and it would cut a compiled graph in two; a masked
+        # fill is cheaper there.
+        if device.type == "cpu" and not torch.compiler.is_compiling() and not blind.any():
             return None
         return blind
 

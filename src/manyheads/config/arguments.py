@@ -13,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from manyheads.config.errors import report
-from manyheads.config.kinds import kinds_of, words
-from manyheads.config.names import did_you_mean, listed, shown
+from manyheads.config.kinds import complaint, kinds_of, words
+from manyheads.config.names import did_you_mean, listed
 from manyheads.config.signature import Found, Parameter, read_file, signature_of
 from manyheads.errors import UserError
 
@@ -76,11 +76,10 @@ def _pair(argument: str, known: dict[str, Parameter]) -> tuple[str, Any]:
 
 def _value(name: str, text: str, parameter: Parameter) -> Any:
     """The text as yaml where the type is written so, as it stands where text is wanted."""
-    kinds = kinds_of(parameter.annotation, parameter.module)
     for value in (_read(text), text):
-        if kinds is None or any(kind.fits(value) for kind in kinds):
+        if complaint(value, parameter) is None:
             return value
-    raise UserError(f"{name} must be {words(kinds)}, not {shown(_read(text))}.")
+    raise UserError(f"{name} {complaint(_read(text), parameter)}")
 
 
 def _read(text: str) -> Any:

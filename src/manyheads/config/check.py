@@ -112,12 +112,13 @@ def _misspelt(node: DictConfig, path: str, known: Signature) -> list[str]:
 def _absent(node: DictConfig, path: str, known: Signature) -> list[str]:
     if node.get("_partial_") or "_args_" in node:  # the caller supplies the rest
         return []
-    needed = [p.name for p in known.parameters.values() if p.required and p.name not in node]
+    # Not `in node`, which says no to a key that is there and unset.
+    needed = [p.name for p in known.parameters.values() if p.required and p.name not in node.keys()]  # noqa: SIM118
     return [f"{path}.{name} is missing: {node._target_} needs it." for name in needed]
 
 
 def _mistyped(node: DictConfig, path: str, known: Signature) -> list[str]:
-    given = [p for p in known.parameters.values() if p.name in node]
+    given = [p for name, p in known.parameters.items() if name in node.keys()]  # noqa: SIM118
     told = ((p.name, complaint(_plain(node, p.name), p)) for p in given)
     return [f"{path}.{name} {complained}" for name, complained in told if complained]
 

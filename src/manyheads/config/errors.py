@@ -32,7 +32,6 @@ class Composition(Protocol):
 
     def groups(self) -> list[str]: ...
     def options(self, group: str) -> list[str]: ...
-    def choice(self, group: str) -> str | None: ...
     def has(self, group: str, option: str, key: str) -> bool: ...
     def without(self, key: str) -> DictConfig: ...
 
@@ -126,12 +125,8 @@ def _unknown_key(key: str, typed: str, at: Composition) -> str:
         return f"{typed}: there is no {parent}.{_path_hint(key, cfg)}"
     others = _other_options(parent, name, at)
     hint = others or did_you_mean(name, known, parent + ".") or _path_hint(key, cfg)
-    return f"{typed}: {_described(parent, at)} has no {name}.{hint}" + listed("valid", known)
-
-
-def _described(group: str, at: Composition) -> str:
-    choice = at.choice(group)
-    return f"{group}={choice}" if choice else group
+    choice = cfg.hydra.runtime.choices.get(parent)
+    return f"{typed}: {f'{parent}={choice}' if choice else parent} has no {name}.{hint}" + listed("valid", known)
 
 
 def _other_options(group: str, name: str, at: Composition) -> str:
@@ -174,13 +169,16 @@ def _there_already(match: re.Match, at: Composition) -> str:
     return f"{match[1]} is there already: leave out the + to change it."
 
 
+def _nothing_to_delete(match: re.Match, at: Composition) -> str:
+    return f"~{match[1]}: there is no {match[1]} to leave out."
+
+
 def _no_option(match: re.Match, at: Composition) -> str | None:
-    """Hydra refuses what reads as a number or null in the place of an option, and does not say where."""
+    """Hydra refuses what reads as a number in the place of an option, and does not say where."""
     for override in at.overrides:
         group, _, value = override.partition("=")
         if group in at.groups() and not isinstance(OmegaConf.from_dotlist([f"value={value}"]).value, str):
-            hint = f" To leave the group out, write ~{group}." if value == "null" else ""
-            return f"{override}: there is no {group} named {value}.{hint}" + listed(group, at.options(group))
+            return f"{override}: there is no {group} named {value}." + listed(group, at.options(group))
     return None
 
 
@@ -192,6 +190,7 @@ PATTERNS = (
     (r"Could not override '(.+?)'", _no_such_key),
     (r"Ambiguous value for argument '(.+)'", _sweep),
     (r"An item is already at '(.+?)'", _there_already),
+    (r"Could not delete (?:from config\. )?'(.+?)'", _nothing_to_delete),
     (r"You must specify '(.+?)'", _not_chosen),
     (r"Config group override must be a string", _no_option),
 )

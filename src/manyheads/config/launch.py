@@ -19,6 +19,7 @@ from manyheads.config import resume, schema
 from manyheads.config.errors import report
 from manyheads.config.loader import checked
 from manyheads.config.places import conf_folder
+from manyheads.config.threads import calm_threads
 from manyheads.errors import UserError
 
 FULL = "HYDRA_FULL_ERROR"
@@ -33,13 +34,13 @@ def launch(task: Callable[[DictConfig], Any], argv: list[str] | None = None) -> 
 
     HYDRA_FULL_ERROR=1 shows every traceback.
     """
-    # Idle threads of libgomp spin otherwise, up to 27 times slower on shared cores; it reads this when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    calm_threads()
     register()
-    traces = os.environ.get(FULL) == "1"
+    wanted = os.environ.get(FULL)
+    traces = wanted == "1"
     try:
         with _environment(FULL, "1"):  # Hydra then hands exceptions on instead of printing them
-            _start(_job(task, traces), argv)
+            _start(_job(task, wanted), argv)
     except SystemExit as stop:
         return _code(stop)
     except KeyboardInterrupt:
@@ -71,17 +72,16 @@ def _start(job: Callable[[DictConfig], Any], argv: list[str] | None) -> None:
         _run_hydra(args, parser, job, config_path=str(folder), config_name="train")
 
 
-def _job(task: Callable[[DictConfig], Any], traces: bool) -> Callable[[DictConfig], Any]:
+def _job(task: Callable[[DictConfig], Any], wanted: str | None) -> Callable[[DictConfig], Any]:
     """The task, telling its own mistakes: Hydra would add lines to a run's, and hide all but a sweep's first."""
-    before = os.environ.get(FULL)
 
     @functools.wraps(task)
     def job(cfg: DictConfig) -> Any:
         try:
-            with _environment(FULL, before):
+            with _environment(FULL, wanted):
                 return task(cfg)
         except Exception as error:
-            code = report(error.with_traceback(error.__traceback__.tb_next), traces)
+            code = report(error.with_traceback(error.__traceback__.tb_next), traces=wanted == "1")
             if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
                 raise Failed from None
             raise SystemExit(code) from None

@@ -28,9 +28,13 @@ class CheckedLoader(ConfigLoaderImpl):
     starts = True
 
     def load_configuration(self, config_name, overrides, run_mode, *args, **kwargs) -> DictConfig:
+        # Hydra has ~group alone for this, which no sweep over `pruning=null,...` can say.
+        overrides = [self._without_null(override) for override in overrides]
         try:
             cfg = super().load_configuration(config_name, overrides, run_mode, *args, **kwargs)
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+            if kwargs.get("validate_sweep_overrides") is False:
+                raise  # Hydra only asks for the mode here, and takes any exception for "unknown"
             sentence = explain_composition(error, Attempt(self, config_name, overrides))
             if sentence is None:
                 raise
@@ -38,6 +42,10 @@ class CheckedLoader(ConfigLoaderImpl):
         if run_mode == RunMode.RUN and config_name is not None:
             refuse(mistakes(cfg) if self.starts else wrong(cfg))
         return cfg
+
+    def _without_null(self, override: str) -> str:
+        group, _, value = override.partition("=")
+        return f"~{group}" if value == "null" and self.repository.group_exists(group) else override
 
 
 class Attempt:
@@ -54,9 +62,6 @@ class Attempt:
     def options(self, group: str) -> list[str]:
         return self.loader.get_group_options(group)
 
-    def choice(self, group: str) -> str | None:
-        return self._composed(self.overrides).hydra.runtime.choices.get(group)
-
     def has(self, group: str, option: str, key: str) -> bool:
         try:
             loaded = self.loader.repository.load_config(f"{group}/{option}")
@@ -67,20 +72,15 @@ class Attempt:
         )
 
     def without(self, key: str) -> DictConfig:
-        """The config of the command less what it says about a key."""
-        return self._composed([o for o in self.overrides if not o.startswith(f"{key}=")])
-
-    def _composed(self, overrides: list[str]) -> DictConfig:
-        """With the overrides that compose; one that does not is left out, so that one mistake is told at a time."""
-        kept: list[str] = []
-        cfg = self._plain(kept)
-        for override in overrides:
+        """The config of the command less what it says about a key, and less what does not compose either."""
+        kept = [o for o in self.overrides if o.partition("=")[0].lstrip("+~") != key]
+        while True:
             try:
-                cfg = self._plain([*kept, override])
-                kept.append(override)
+                return self._plain(kept)
             except (HydraException, OmegaConfBaseException, ValueError):
-                continue
-        return cfg
+                if not kept:
+                    raise
+                kept = kept[:-1]
 
     def _plain(self, overrides: list[str]) -> DictConfig:
         return ConfigLoaderImpl.load_configuration(

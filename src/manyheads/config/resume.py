@@ -145,7 +145,7 @@ def _unfinished(overrides: list[str], conf: Path) -> Path | None:
     """The run that this command started last, if it has not finished."""
     if "LOCAL_RANK" in os.environ and CHOSEN in os.environ:
         return Path(os.environ[CHOSEN]) if os.environ[CHOSEN] else None
-    wanted = sorted(o for o in overrides if o not in _hydras(overrides))
+    wanted = _canonical(overrides)
     started = [path for path in _outputs(overrides, conf).rglob("overrides.yaml") if path.parent.name != ".hydra"]
     for path in sorted(started, key=lambda p: p.stat().st_mtime, reverse=True):
         if _started(path.parent) and (path.parent / "config.yaml").is_file() and _command(path) == wanted:
@@ -165,7 +165,13 @@ def _command(path: Path) -> list[str] | None:
         lines = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         return None
-    return sorted(str(line) for line in lines or [] if _key(str(line)) != "resume")
+    return _canonical([str(line) for line in lines or []])
+
+
+def _canonical(overrides: list[str]) -> list[str]:
+    """A command as far as it decides what is trained; `x=null` is how the user wrote what Hydra noted as `~x`."""
+    others = (o for o in overrides if _key(o) != "resume" and not _key(o).startswith(("hydra.", "hydra/")))
+    return sorted(f"~{o.removesuffix('=null')}" if o.endswith("=null") else o for o in others)
 
 
 def _started(folder: Path) -> bool:

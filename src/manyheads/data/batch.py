@@ -66,8 +66,9 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def padded(self, rows: np.ndarray) -> np.ndarray:
+    def padded(self, rows: Sequence[int]) -> np.ndarray:
         """(b,) row numbers -> (b, longest of them) ids."""
+        rows = np.asarray(rows, np.int64)
         lengths = self.lengths[rows]
         places = np.arange(lengths.max(initial=0))
         real = places < lengths[:, None]
@@ -96,3 +97,7 @@ class PairRows(Dataset):
             torch.from_numpy(index),
             int(sum(side.sum() for side in lengths)),
         )
+
+    def __getitems__(self, rows: Sequence[int]) -> PairBatch:
+        """What a DataLoader with a `batch_sampler` asks for."""
+        return self[rows]

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, Sampler
 
 from manyheads.errors import UserError
 
@@ -114,13 +114,12 @@ class TokenBatches(DistributedSampler):
         return target, source
 
 
-class EveryRow(DistributedSampler):
+class EveryRow(Sampler):
     """Batches for evaluation: every row exactly once over all ranks, longest first, so that memory runs out at once
     or never. Ranks may differ by one batch. A row that alone costs more than the budget is a batch of its own.
     """
 
     def __init__(self, lengths: np.ndarray, budget: int, rank: int = 0, world: int = 1):
-        super().__init__(lengths, num_replicas=world, rank=rank, shuffle=False)
         self._batches = _cut(_by_length(lengths)[::-1], lengths, budget)[rank::world]
 
     def __len__(self) -> int:

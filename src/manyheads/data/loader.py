@@ -11,12 +11,18 @@ from manyheads.data.batching import EveryRow, TokenBatches
 
 
 def evaluation_loader(rows: PairRows, batches: EveryRow, workers: int) -> DataLoader:
-    """Every pass begins at the first batch."""
-    return DataLoader(rows, **_options(batches, workers))
+    """Every pass begins at the first batch, and none is shuffled.
+
+    The batches are a `batch_sampler` here, since Lightning's `overfit_batches` replaces any other `sampler`.
+    """
+    return DataLoader(rows, batch_sampler=batches, **_options(workers))
 
 
 def training_loader(rows: PairRows, batches: TokenBatches, workers: int) -> "ResumableLoader":
-    return ResumableLoader(rows, **_options(batches, workers))
+    """The batches are the `sampler` here, whose `set_epoch` Lightning calls, and `batch_size=None` says that each item
+    of it is a whole batch.
+    """
+    return ResumableLoader(rows, sampler=batches, batch_size=None, **_options(workers))
 
 
 def close_finished_epoch(trainer: Trainer | None) -> None:
@@ -63,14 +69,11 @@ class ResumableLoader(DataLoader):
         self.sampler.set_epoch(self.sampler.epoch + 1)
 
 
-def _options(batches: EveryRow | TokenBatches, workers: int) -> dict:
-    """`batch_size=None`: the sampler's item is a whole batch of rows, and the data set answers with a whole batch.
-    The generator is private: making an iterator would otherwise draw from the global one, and a resumed run, which
+def _options(workers: int) -> dict:
+    """The generator is private: making an iterator would otherwise draw from the global one, and a resumed run, which
     makes one iterator more, would go on with other dropout.
     """
     return {
-        "sampler": batches,
-        "batch_size": None,
         "collate_fn": _as_it_is,
         "num_workers": workers,
         "persistent_workers": workers > 0,

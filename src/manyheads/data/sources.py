@@ -70,7 +70,7 @@ def _check(origin: Origin) -> None:
 
 
 def _embedded(pairs: int, seed: int) -> dict[str, Dataset]:
-    from manyheads.data.synthetic.sentences import generate
+    from manyheads.data.synthetic import generate
 
     splits = generate(pairs, seed)
     return {

@@ -11,7 +11,7 @@ from pathlib import Path
 import datasets
 from datasets import Dataset, Features, Value, load_dataset
 
-from manyheads.data.lines import BOM, read_bytes, split_lines
+from manyheads.data.lines import read_bytes, split_lines
 from manyheads.data.pairs import SIDES, Raw
 from manyheads.errors import UserError
 
@@ -129,7 +129,7 @@ def _lines_of_rows(path: Path, suffix: str) -> list[int]:
 
 def _not_utf8(path: Path) -> bool:
     try:
-        read_bytes(path).removeprefix(BOM).decode()
+        read_bytes(path).decode()
     except UnicodeDecodeError:
         return True
     return False

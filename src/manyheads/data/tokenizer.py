@@ -15,6 +15,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,11 @@ class PairTokenizer:
     @property
     def target_size(self) -> int:
         return self._target.get_vocab_size()
+
+    def spec(self, longest: int) -> DataSpec:
+        """What a model has to know; `longest`: tokens of the longest sequence, specials included."""
+        sizes = {"source_vocabulary": self.source_size, "target_vocabulary": self.target_size, "joint": self.joint}
+        return DataSpec(kind="translation", longest=longest, pad=PAD, bos=BOS, eos=EOS, sep=SEP, **sizes)
 
     def encode_source(self, texts: list[str]) -> list[list[int]]:
         return [[*ids, EOS] for ids in _encode(self._source, texts)]

@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 from manyheads.data.base import DataSpec
 from manyheads.data.batch import PairRows, Ragged
 from manyheads.data.batching import EveryRow, TokenBatches
-from manyheads.data.loader import ResumableLoader, close_finished_epoch, evaluation_loader, training_loader
+from manyheads.data.loader import close_finished_epoch, evaluation_loader, training_loader
 from manyheads.data.pairs import SIDES, settle, where
 from manyheads.data.sources import Origin, read_splits
-from manyheads.data.tokenizer import BOS, EOS, PAD, SEP, PairTokenizer, train_once
+from manyheads.data.tokenizer import PairTokenizer, train_once
 from manyheads.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class TranslationData(LightningDataModule):
         on_bad_row: str,
         longest: int,
         pairs: int,
+        corpus_seed: int,
         vocabulary: int,
         joint: bool,
         lowercase: bool,
@@ -48,7 +49,7 @@ class TranslationData(LightningDataModule):
         cache: str,
     ):
         super().__init__()
-        self.origin = Origin(path, hub, source, target, on_bad_row, pairs, seed)
+        self.origin = Origin(path, hub, source, target, on_bad_row, pairs, corpus_seed)
         self.longest = longest
         self.table = {"vocabulary": vocabulary, "joint": joint, "lowercase": lowercase, "cache": cache}
         self.batch_tokens, self.evaluation_batch_tokens = batch_tokens, evaluation_batch_tokens
@@ -77,17 +78,7 @@ class TranslationData(LightningDataModule):
     @property
     def spec(self) -> DataSpec:
         sides = [side.lengths.max() for rows in self._rows.values() for side in (rows.source, rows.target)]
-        return DataSpec(
-            kind="translation",
-            source_vocabulary=self.tokenizer.source_size,
-            target_vocabulary=self.tokenizer.target_size,
-            joint=self.tokenizer.joint,
-            longest=int(max(sides)),
-            pad=PAD,
-            bos=BOS,
-            eos=EOS,
-            sep=SEP,
-        )
+        return self.tokenizer.spec(int(max(sides)))
 
     @property
     def test_names(self) -> list[str]:
@@ -98,7 +89,9 @@ class TranslationData(LightningDataModule):
         """Sources and targets as they were read; `PairBatch.index` counts in them."""
         return list(self._texts[split]["source"]), list(self._texts[split]["target"])
 
-    def train_dataloader(self) -> ResumableLoader:
+    def train_dataloader(self) -> DataLoader:
+        if self.trainer and self.trainer.overfit_batches:  # the same batches in every epoch
+            return self._evaluation(self._rows["train"], self.batch_tokens)
         close_finished_epoch(self.trainer)
         texts, rows = self._texts["train"], self._rows["train"]
         batches = TokenBatches(
@@ -108,14 +101,14 @@ class TranslationData(LightningDataModule):
         return training_loader(rows, batches, self.workers)
 
     def val_dataloader(self) -> DataLoader:
-        return self._evaluation(self._rows["val"])
+        return self._evaluation(self._rows["val"], self.evaluation_batch_tokens)
 
     def test_dataloader(self) -> list[DataLoader]:
-        return [self._evaluation(self._rows[name]) for name in self.test_names]
+        return [self._evaluation(self._rows[name], self.evaluation_batch_tokens) for name in self.test_names]
 
     def loader_of(self, texts: Dataset) -> DataLoader:
         """Any pairs, such as `read_tests` gives, as evaluation batches. Needs a tokenizer, no `setup`."""
-        return self._evaluation(self._tokenise(texts))
+        return self._evaluation(self._tokenise(texts), self.evaluation_batch_tokens)
 
     def _read(self) -> None:
         self._texts = self._texts or read_splits(self.origin)
@@ -143,8 +136,8 @@ class TranslationData(LightningDataModule):
         place = where(texts, row, side)
         return f"{place}: the {side} has {lengths.max()} tokens, more than data.longest={self.longest}"
 
-    def _evaluation(self, rows: PairRows) -> DataLoader:
-        batches = EveryRow(_lengths(rows), self.evaluation_batch_tokens, *self._rank())
+    def _evaluation(self, rows: PairRows, budget: int) -> DataLoader:
+        batches = EveryRow(_lengths(rows), budget, *self._rank())
         return evaluation_loader(rows, batches, self.workers)
 
     def _rank(self) -> tuple[int, int]:

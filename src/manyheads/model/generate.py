@@ -78,7 +78,7 @@ def _write(decoding: Decoding, first: int, ends: Ends, choose: Choose) -> list[l
     tokens = torch.full_like(alive, first)
     for step in range(1, int(ends.longest.max()) + 1):
         tokens = choose(_allowed(decoding.step(tokens), ends))
-        going = tokens != ends.eos
+        going = (tokens != ends.eos) & (step <= ends.longest[alive])
         for sentence, token in zip(alive[going].tolist(), tokens[going].tolist(), strict=True):
             written[sentence].append(token)
         going &= step < ends.longest[alive]

@@ -45,8 +45,8 @@ class Rope(Position):
         """Cosines and sines (#b, 1, n, d); one start for all rows is made by the first layer and used by the others."""
         if isinstance(start, Tensor):
             return self._make(q, start)
-        # Tensors made in inference mode cannot serve training, so the mode belongs to the key.
-        key = (start, q.size(2), q.dtype, q.device, torch.is_inference_mode_enabled())
+        # Tensors made in inference mode, where nothing has gradients, cannot serve training.
+        key = (start, q.size(2), q.dtype, q.device, torch.is_grad_enabled())
         if self._made[0] != key:
             self._made = key, self._make(q, start)
         return self._made[1]

@@ -71,20 +71,25 @@ class Last(Callback):
     """
 
     def __init__(self, every: int) -> None:
-        self.every, self._saved, self._told = every, -1, None
+        self.every, self._saved, self._told = every, 0, None
         self._handlers: dict[int, Any] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._saved = trainer.global_step
         if threading.current_thread() is threading.main_thread():
             self._handlers = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *unused: Any) -> None:
-        step = trainer.global_step
-        if self._told is not None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        due = trainer.global_step >= self._saved + self.every
+        if (due or self._told is not None) and not _validation_follows(trainer, index):
             self._save(trainer)
-            raise Interrupted(self._told, step)
-        if step % self.every == 0 and step != self._saved:
-            self._save(trainer)
+            self._obey(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+        self._obey(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restore()
@@ -101,6 +106,10 @@ class Last(Callback):
                 last.replace(last.with_name("previous.ckpt"))
             partial.replace(last)
 
+    def _obey(self, trainer: Trainer) -> None:
+        if self._told is not None:
+            raise Interrupted(self._told, trainer.global_step)
+
     def _note(self, number: int, frame: Any) -> None:
         if self._told is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -111,6 +120,11 @@ class Last(Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+
+def _validation_follows(trainer: Trainer, index: int) -> bool:
+    """Whether a validation comes right after this batch: one saved before it would be resumed behind it."""
+    return trainer.is_last_batch or (index + 1) % trainer.val_check_batch == 0
 
 
 def newest(folder: Path) -> Path | None:

@@ -10,7 +10,7 @@ from manyheads.training.lines import duration
 
 COLUMNS = {
     "bleu": "BLEU",
-    "bleu_lowercase": "BLEU lower-cased",
+    "bleu_lowercase": "lower-cased",
     "chrf": "chrF",
     "accuracy": "accuracy",
     "perplexity": "perplexity",
@@ -33,8 +33,9 @@ def scores(content: dict[str, Any]) -> Table:
     rows = {"val": content["val"], **_by_set(content["test"])}
     columns = [name for name in COLUMNS if any(name in row for row in rows.values())]
     table = Table(title=title, title_justify="left")
-    for heading in ("", *(COLUMNS[name] for name in columns), "baseline BLEU"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table.add_column("", no_wrap=True)
+    for heading in (*(COLUMNS[name] for name in columns), "BLEU of the source"):
+        table.add_column(heading, justify="right")
     for name, row in rows.items():
         baseline = content["baseline"].get(f"{name}/bleu")
         table.add_row(name, *(_figure(row.get(column)) for column in columns), _figure(baseline))
@@ -44,10 +45,11 @@ def scores(content: dict[str, Any]) -> Table:
 def cost(content: dict[str, Any]) -> Table:
     found, train = content["cost"], content["train"]
     flops, mfu = found["flops_per_token"], found["mfu"]
+    length = f"{train.get('steps', 0):,} steps, {train.get('epochs')} epochs"
     table = Table(title="Cost", title_justify="left", show_header=False)
     rows = {
         "parameters": f"{found['parameters']:,}",
-        "training": f"{duration(found['train_seconds'])}, {train.get('steps', 0):,} steps, {train.get('epochs')} epochs",
+        "training": f"{duration(found['train_seconds'])}, {length}",
         "tokens per second": _figure(found["tokens_per_second"], 0),
         "arithmetic per token": f"{flops / 1e6:,.1f} MFLOP" if flops else "—",
         "of what a matrix product reaches here": f"{mfu:.0%}" if mfu else "—",

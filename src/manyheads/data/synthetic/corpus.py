@@ -1,6 +1,6 @@
 """Sentence pairs in four splits. `test_compositional` asks for what was never shown: words met in training, in
-combinations that were held out of it (a verb with that object, an adjective with that noun, a separable verb in a
-relative clause).
+combinations that were held out of it (a verb with that object, an adjective before that noun, a separable verb in
+a relative clause).
 """
 
 from collections.abc import Callable, Iterator
@@ -95,8 +95,8 @@ def _take(stream: Iterator[Pair | None], number: int, wanted: Callable[[Pair], b
             if len(found) == number:
                 return found
     raise UserError(
-        f"The generated corpus found {len(found)} of {number} sentence pairs and then no new ones: "
-        f"ask for fewer (data.pairs; the grammar gives about {LARGEST})."
+        f"The generated corpus ran dry after {len(found)} of {number} sentence pairs: "
+        f"change the seed, or data.pairs (from {SMALLEST} to about {LARGEST})."
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 NOMINATIVE, ACCUSATIVE, DATIVE = "nominative", "accusative", "dative"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # Each is there once: compared and hashed by identity, which is fast.
 class Noun:
     """oblique: the German singular outside the nominative (der Junge, den Jungen). kinds: what verbs select by.
 
@@ -27,7 +27,7 @@ class Noun:
         return "person" in self.kinds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Verb:
     """prefix: what German splits off in a main clause. case, preposition: what German asks of the object.
 
@@ -49,7 +49,7 @@ class Verb:
     allows: frozenset[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adjective:
     english: str
     german: str

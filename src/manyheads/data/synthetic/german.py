@@ -1,8 +1,8 @@
 """A derivation in German: the finite verb second in a main clause and last in every other clause.
 
-The middle field is ordered time, receiver, object and adverb, place; a known object stands before the adverb and
-a new one behind it. The relative clause of a last object or place moves behind the closing verb: `ruft das Mädchen an,
-das lacht`, never `ruft das Mädchen, das lacht, an`.
+The middle field is ordered time, receiver, known object, adverb, place, new object. The relative clause of an object
+or place that is last there moves behind the closing verb: `ruft das Mädchen an, das lacht`, never `ruft das Mädchen,
+das lacht, an`.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,6 @@ CONTRACTED = {
     ("in", "dem"): "im",
     ("in", "das"): "ins",
     ("an", "dem"): "am",
-    ("an", "das"): "ans",
     ("von", "dem"): "vom",
     ("zu", "dem"): "zum",
     ("zu", "der"): "zur",
@@ -121,14 +120,22 @@ def _time(clause: Clause) -> list[Part]:
 
 
 def _middle(clause: Clause) -> list[Part]:
-    verb = clause.verb
     receiver = [_part(clause.receiver, DATIVE)] if clause.receiver else []
+    predicate = [Part([clause.predicate.german], [])] if clause.predicate else []
+    return receiver + _object_and_adverbials(clause) + predicate
+
+
+def _object_and_adverbials(clause: Clause) -> list[Part]:
+    verb = clause.verb
     object_ = [_part(clause.object, verb.case, verb.preposition)] if clause.object else []
     adverb = [Part([clause.adverb.german], [])] if clause.adverb else []
-    known = verb.frame == "object" and _known(clause.object)
     place = [_place(clause.place)] if clause.place else []
-    predicate = [Part([clause.predicate.german], [])] if clause.predicate else []
-    return receiver + (object_ + adverb if known else adverb + object_) + place + predicate
+    if verb.frame == "object" and _known(clause.object):
+        return object_ + adverb + place
+    if verb.case == DATIVE and not verb.preposition:
+        # Behind the place it would read as a genitive: `in der Küche einer Tante`.
+        return adverb + object_ + place
+    return adverb + place + object_
 
 
 def _known(phrase: NounPhrase | Plain | None) -> bool:

@@ -6,6 +6,7 @@ the outer clause behind it in English (except on the subject), two clauses insid
 
 from dataclasses import replace
 from random import Random
+from typing import NamedTuple
 
 from manyheads.data.synthetic import lexicon as words
 from manyheads.data.synthetic.derivation import Clause, Derivation, NounPhrase, Place, Relative
@@ -36,18 +37,37 @@ ADJECTIVES = {
 
 def objects_of(verb: Verb) -> list[Noun]:
     """The nouns that the verb takes as its object, in the order of the lexicon."""
-    return [noun for noun in words.NOUNS + words.PLACES if noun.kinds & verb.objects]
+    return _OBJECTS[verb]
 
 
-def verbs_of(subject: NounPhrase | Plain) -> list[Verb]:
-    """The verbs that the subject can do; a name or a pronoun stands for a person."""
-    return _VERBS[PERSON if isinstance(subject, Plain) else subject.noun.kinds]
+def verbs_of(subject: Noun | None) -> list[Verb]:
+    """The verbs that the subject can do; None is a name or a pronoun, which stands for a person."""
+    return _VERBS[subject.kinds if subject else frozenset({"person"})]
 
 
-PERSON = frozenset({"person"})
+_OBJECTS = {verb: [noun for noun in ADJECTIVES if noun.kinds & verb.objects] for verb in words.VERBS}
 _VERBS = {
     kinds: [verb for verb in words.VERBS if verb.subjects & kinds] for kinds in {noun.kinds for noun in words.NOUNS}
 }
+
+
+class Room(NamedTuple):
+    """How much a phrase may still grow. depth: clauses inside each other; rich: how often it takes that room."""
+
+    depth: int
+    rich: float
+
+    def rarely(self, share: float) -> "Room":
+        return Room(self.depth, self.rich * share)
+
+    def where(self, allowed: bool) -> "Room":
+        return self if allowed else NONE
+
+    def inside(self) -> "Room":
+        return Room(self.depth - 1, self.rich)
+
+
+NONE, SOME, MUCH = Room(0, 0.0), Room(1, 0.3), Room(DEPTH, 0.5)
 
 
 class Grammar:
@@ -65,10 +85,10 @@ class Grammar:
             return self._subordinate() if form == "subordinate" else self._complement()
         if form == "quality":
             return Derivation(self._quality(), self._pick(("subject", "subject", "question")))
-        main = self._clause(self._weighted(TENSES), DEPTH, timed=0.3 if form != "time" else 0)
+        main = self._clause(self._weighted(TENSES), MUCH)
         if form == "time" and main.verb.english not in words.LASTING:
             return Derivation(_with_time(main, self._time(main.tense)), "time")
-        return Derivation(main, "question" if form == "question" else "subject")
+        return Derivation(self._timed(main, 0.3), "question" if form == "question" else "subject")
 
     def _subordinate(self) -> Derivation:
         conjunction = self._pick(CONJUNCTIONS)
@@ -76,24 +96,24 @@ class Grammar:
         weather = conjunction in (words.BECAUSE, words.ALTHOUGH, words.IF) and self._chance(0.2)
         front = self._pick(("subject", "clause"))
         main_tense = self._pick((tense, *words.MODALS[:3])) if conjunction is words.IF else tense
-        main = self._clause(main_tense, depth=1, rich=0.3, timed=0)
+        main = self._clause(main_tense, SOME)
         if weather:
             inner = Clause(words.IT, self._pick(words.WEATHER), tense)
         else:
-            inner = self._clause(tense, depth=1, rich=0.3, timed=0.2)
+            inner = self._timed(self._clause(tense, SOME), 0.2)
         if conjunction in (words.WHEN, words.WHILE):
             main, inner = _once(main), _once(inner)
         return Derivation(main, front, conjunction, inner)
 
     def _complement(self) -> Derivation:
         verb = self._pick((*words.SAYING, words.ASK))
-        main = Clause(self._subject(("person",), 0, rich=0.3), verb)
-        inner = self._clause(self._weighted(TENSES), depth=1, rich=0.4, timed=0.2)
+        main = Clause(self._subject(("person",), NONE), verb)
+        inner = self._timed(self._clause(self._weighted(TENSES), SOME), 0.2)
         return Derivation(main, "subject", words.WHETHER if verb is words.ASK else words.THAT, inner)
 
     def _quality(self) -> Clause:
         kind = self._pick((*LIVING, "person", "thing", "place"))
-        subject = self._phrase(NOUNS[kind], DEPTH, rich=0.8)
+        subject = self._phrase(NOUNS[kind], Room(DEPTH, 0.8))
         tense = self._pick((PRESENT, PAST))
         if kind in LIVING and self._chance(0.5):
             years = self.random.randint(2, 99)
@@ -102,35 +122,40 @@ class Grammar:
         adjective = self._pick([other for other in ADJECTIVES[subject.noun] if other != subject.adjective])
         return Clause(subject, words.BE, tense, predicate=Phrase(adjective.english, adjective.german))
 
-    def _clause(self, tense: str, depth: int, rich: float = 0.5, timed: float = 0.0) -> Clause:
-        """A clause with its subject; rich: how often its phrases carry relative clauses while depth allows."""
-        subject = self._subject(LIVING, depth, rich * 0.6)
-        verb = self._pick(verbs_of(subject))
-        simple = isinstance(subject, Plain) or subject.relative is None
-        return self._complete(subject, verb, tense, depth if simple else 0, rich, timed)
+    def _clause(self, tense: str, room: Room) -> Clause:
+        """A clause with its subject; where the subject has a relative clause, nothing else in it has."""
+        subject = self._subject(LIVING, room.rarely(0.6))
+        verb = self._pick(verbs_of(getattr(subject, "noun", None)))
+        return self._complete(subject, verb, tense, room.where(not _heavy(subject)))
 
-    def _complete(self, subject, verb: Verb, tense: str, depth: int, rich: float, timed: float, gap: str = ""):
+    def _complete(
+        self, subject: NounPhrase | Plain | None, verb: Verb, tense: str, room: Room, gap: str = ""
+    ) -> Clause:
         """The rest of a clause whose subject and verb are chosen; gap: the slot that stays empty."""
-        last = "place" if verb.frame == "motion" else "receiver" if verb.frame == "giving" else "object"
-        object_ = receiver = None
+        giving = verb.frame == "giving"
+        object_ = receiver = place = None
         if verb.objects and gap != "object":
-            object_ = self._object(objects_of(verb), depth if last == "object" else 0, rich)
-        if verb.frame == "giving":
-            receiver = self._object(NOUNS["person"], depth, rich)
-        place = None if gap == "place" else self._place(verb, object_, depth, rich)
-        adverb = self._adverb(verb, tense)
-        clause = Clause(subject, verb, tense, object_, receiver, place, adverb)
-        free = not any(_heavy(phrase) for phrase in (object_, receiver, place and place.where))
-        if free and adverb not in words.FREQUENCY and verb.english not in words.LASTING and self._chance(timed):
-            return _with_time(clause, self._time(tense))
-        return clause
+            object_ = self._object(objects_of(verb), room.where(not giving))
+        if giving:
+            receiver = self._object(NOUNS["person"], room)
+        if gap != "place":
+            place = self._place(verb, object_, room)
+        return Clause(subject, verb, tense, object_, receiver, place, self._adverb(verb, tense))
 
-    def _place(self, verb: Verb, object_, depth: int, rich: float) -> Place | None:
+    def _timed(self, clause: Clause, chance: float) -> Clause:
+        """The clause, perhaps with a time at its end, where it is clear what the time belongs to."""
+        phrases = (clause.object, clause.receiver, clause.place and clause.place.where)
+        vague = clause.adverb in words.FREQUENCY or clause.verb.english in words.LASTING
+        if vague or any(_heavy(phrase) for phrase in phrases) or not self._chance(chance):
+            return clause
+        return _with_time(clause, self._time(clause.tense))
+
+    def _place(self, verb: Verb, object_: NounPhrase | Plain | None, room: Room) -> Place | None:
         if verb.frame == "motion":
-            return Place(self._phrase(NOUNS["place"], depth, rich * 0.7, counted=False), towards=True)
+            return Place(self._phrase(NOUNS["place"], room.rarely(0.7), counted=False), towards=True)
         if "place" not in verb.allows or _heavy(object_) or not self._chance(0.3):
             return None
-        return Place(self._phrase(NOUNS["place"], depth, rich * 0.4, counted=False))
+        return Place(self._phrase(NOUNS["place"], room.rarely(0.4), counted=False))
 
     def _adverb(self, verb: Verb, tense: str) -> Phrase | None:
         if not self._chance(0.25):
@@ -146,57 +171,54 @@ class Grammar:
             return Phrase(f"at {english_number(hour)} o'clock", f"um {german} Uhr")
         return self._pick(words.TIMES.get(tense, words.TIMES["later"]))
 
-    def _subject(self, kinds: tuple[str, ...], depth: int, rich: float) -> NounPhrase | Plain:
+    def _subject(self, kinds: tuple[str, ...], room: Room) -> NounPhrase | Plain:
         if self._chance(0.15):
             return self._pick(words.PRONOUNS)
         if self._chance(0.1):
             return self._name()
         kind = "person" if len(kinds) == 1 or self._chance(0.7) else "animal"
-        return self._phrase(NOUNS[kind], depth, rich)
+        return self._phrase(NOUNS[kind], room)
 
-    def _object(self, nouns: list[Noun], depth: int, rich: float) -> NounPhrase | Plain:
+    def _object(self, nouns: list[Noun], room: Room) -> NounPhrase | Plain:
         if nouns[0].person and self._chance(0.06):
             return self._name()
-        return self._phrase(nouns, depth, rich)
+        return self._phrase(nouns, room)
 
     def _name(self) -> Plain:
         name = self._pick([name for name in words.NAMES if name.english not in self.used])
         self.used.add(name.english)
         return name
 
-    def _phrase(self, nouns: list[Noun], depth: int, rich: float, counted: bool = True) -> NounPhrase:
+    def _phrase(self, nouns: list[Noun], room: Room, counted: bool = True) -> NounPhrase:
         noun = self._pick([noun for noun in nouns if noun.english not in self.used] or nouns)
         self.used.add(noun.english)
-        determiner, plural, count = self._weighted(DETERMINERS), False, None
-        if determiner != "every":
-            plural = self._chance(0.3)
+        determiner = self._weighted(DETERMINERS)
+        plural = determiner != "every" and self._chance(0.3)
+        count = None
         if plural and counted and determiner == "a" and self._chance(0.7):
             count = self.random.randint(2, 99)
-        adjective = self._adjective(noun)
-        relative = self._relative(noun, depth - 1, rich) if depth and self._chance(rich) else None
-        return NounPhrase(noun, determiner, plural, adjective, count, relative)
+        relative = self._relative(noun, room.inside()) if room.depth and self._chance(room.rich) else None
+        return NounPhrase(noun, determiner, plural, self._adjective(noun), count, relative)
 
     def _adjective(self, noun: Noun) -> Adjective | None:
         return self._pick(ADJECTIVES[noun]) if ADJECTIVES[noun] and self._chance(0.3) else None
 
-    def _relative(self, noun: Noun, depth: int, rich: float) -> Relative | None:
-        """A clause about the noun, which is its subject, its object or its place."""
+    def _relative(self, noun: Noun, room: Room) -> Relative | None:
+        """A clause about the noun, which is its subject, its object or its place; None if no verb drawn fits."""
         gaps = ["object"] if "place" not in noun.kinds else ["place", "object"]
         gap = self._pick(("subject", *gaps) if noun.kinds & set(LIVING) else gaps)
-        tense = self._weighted(TENSES)
-        if gap == "subject":
-            verb = self._pick(_VERBS[noun.kinds])
-            return Relative(self._complete(None, verb, tense, depth, rich, 0.15), gap)
-        subject = self._subject(LIVING, depth, rich * 0.15)
-        fits = [verb for verb in verbs_of(subject) if self._fits(verb, noun, gap)]
+        subject = None if gap == "subject" else self._subject(LIVING, room.rarely(0.15))
+        able = verbs_of(noun if gap == "subject" else getattr(subject, "noun", None))
+        fits = [verb for verb in able if self._fits(verb, noun, gap)]
         if not fits:
             return None
-        return Relative(self._complete(subject, self._pick(fits), tense, depth, rich, 0.15, gap), gap)
+        clause = self._complete(subject, self._pick(fits), self._weighted(TENSES), room, gap)
+        return Relative(self._timed(clause, 0.15), gap)
 
     @staticmethod
     def _fits(verb: Verb, noun: Noun, gap: str) -> bool:
-        if gap == "place":
-            return "place" in verb.allows
+        if gap in ("subject", "place"):
+            return gap == "subject" or "place" in verb.allows
         return verb.frame != "giving" and bool(verb.objects & noun.kinds)
 
     def _weighted(self, shares: dict[str, int]) -> str:

@@ -1,0 +1,6 @@
+"""python scripts/benchmark.py pipeline|decoding … ; --help lists them."""
+
+from manyheads.measure.command import main
+
+if __name__ == "__main__":
+    main()

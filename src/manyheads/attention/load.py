@@ -1,0 +1,22 @@
+"""An attention by the name of its yaml, outside a run."""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from manyheads.attention.base import Attention
+from manyheads.config.check import check
+from manyheads.config.compose import compose
+from manyheads.config.objects import instantiate
+
+
+def load(name: str, heads: int, head_dim: int, **overrides: Any) -> Attention:
+    """The module of conf/attention/<name>.yaml for `heads` heads of size `head_dim`; `overrides` replace its values.
+
+    Raises UserError for a name or a key that is not there and for values that do not go together.
+    """
+    cfg = compose([f"attention={name}"])
+    OmegaConf.set_struct(cfg, False)
+    cfg.attention.update(overrides)
+    check(cfg)
+    return instantiate(cfg.attention)(heads=heads, head_dim=head_dim)

@@ -1,0 +1,93 @@
+"""`python scripts/benchmark.py pipeline|decoding KEY=VALUE …`: measurements of this machine, side by side in one run."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from manyheads.config.arguments import guarded, parse
+from manyheads.config.names import did_you_mean
+from manyheads.config.threads import calm_threads
+from manyheads.errors import UserError
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Training under Lightning, with all callbacks and logs, against a bare loop over the same batches.
+
+    All other arguments are those of train.py (experiment=…, data.path=…, model.dim=…).
+    """
+
+    steps: int = field(default=20, metadata={"help": "of each turn"})
+    rounds: int = field(default=5, metadata={"help": "turns of both"})
+    output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures"})
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How fast a run's model writes: greedily with and without cache, and by its own beam search."""
+
+    run: Path = field(metadata={"help": "a run's folder"})
+    sentences: int | None = field(default=None, metadata={"help": "about so many of its first test set; null: all"})
+    output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures"})
+
+
+def main() -> None:
+    """The command line."""
+    calm_threads()
+    sys.exit(guarded(lambda: measure(sys.argv[1:])))
+
+
+def measure(argv: list[str]) -> None:
+    """Runs the measurement named first, prints its figures as JSON, and writes them to `output`."""
+    name = argv[0] if argv else "--help"
+    if name in ("--help", "-h"):
+        print(
+            f"{__doc__}\n\n"
+            + "\n".join(f"  {known:<10} {kind[0].__doc__.splitlines()[0]}" for known, kind in KINDS.items())
+        )
+        return
+    if name not in KINDS:
+        raise UserError(f"{name} is no measurement.{did_you_mean(name, KINDS)} There are {', '.join(KINDS)}.")
+    arguments, run = KINDS[name]
+    own = {f.name for f in fields(arguments)}
+    asked = parse(
+        arguments, [a for a in argv[1:] if run is not _pipeline or a.partition("=")[0] in own or a == "--help"]
+    )
+    overrides = [a for a in argv[1:] if a.partition("=")[0] not in own]
+    _publish(run(asked, overrides), asked.output, argv)
+
+
+def _pipeline(asked: Pipeline, overrides: list[str]) -> dict[str, Any]:
+    from manyheads.config.check import check
+    from manyheads.config.compose import compose
+    from manyheads.measure.pipeline import pipeline
+
+    cfg = compose(overrides)
+    check(cfg)
+    return pipeline(cfg, asked.steps, asked.rounds)
+
+
+def _decoding(asked: Decoding, overrides: list[str]) -> dict[str, Any]:
+    from manyheads.measure.decoding import decoding
+
+    return decoding(asked.run, asked.sentences)
+
+
+KINDS: dict[str, tuple[type, Callable[[Any, list[str]], dict[str, Any]]]] = {
+    "pipeline": (Pipeline, _pipeline),
+    "decoding": (Decoding, _decoding),
+}
+
+
+def _publish(figures: dict[str, Any], output: Path | None, argv: list[str]) -> None:
+    from manyheads.training import atomic, record
+
+    content = {"date": time.strftime("%Y-%m-%d"), "arguments": argv, **figures, "environment": record.environment()}
+    text = json.dumps(content, indent=2)
+    print(text)
+    if output is not None:
+        atomic.write_text(output, text + "\n")

@@ -1,0 +1,74 @@
+"""The conf folder that users meet: it composes, agrees with the classes it names, and answers fast."""
+
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+
+from manyheads.config.check import wrong
+from manyheads.config.launch import register
+from manyheads.config.places import conf_folder
+
+GROUPS = ("paths", "trainer", "logger", "debug")
+
+
+def options(group):
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def composed():
+    register()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        yield lambda *overrides: compose("train", list(overrides), return_hydra_config=True)
+
+
+def test_default_command_is_right(composed):
+    assert wrong(composed()) == []
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, o) for group in GROUPS for o in options(group)])
+def test_every_option_is_right(composed, group, option):
+    cfg = composed(f"{group}={option}")
+    assert wrong(cfg) == []
+
+
+def test_loggers_can_be_had_together(composed):
+    assert set(composed("logger=[tensorboard,csv]").logger) == {"tensorboard", "csv"}
+
+
+def test_folders_follow_the_outputs(composed):
+    cfg = composed("paths.outputs=elsewhere")
+    assert cfg.paths.cache.startswith("elsewhere/")
+    assert cfg.hydra.sweep.dir.startswith("elsewhere/multirun/")
+
+
+def test_names_are_unique_and_stay_so_within_a_config(composed):
+    first, second = composed(), composed()
+    assert first.hydra.sweep.dir == first.hydra.sweep.dir
+    assert first.hydra.sweep.dir != second.hydra.sweep.dir
+
+
+def test_schema_is_registered_without_values():
+    register()
+    stored = ConfigStore.instance().load("schema.yaml").node
+    assert [key for key in ("seed", "train", "test") if key in stored] == []
+
+
+def test_help_and_typos_import_nothing_heavy():
+    code = """
+import sys
+from manyheads.config.launch import launch
+def task(cfg): raise AssertionError
+assert launch(task, ["--help"]) == 0
+assert launch(task, ["--cfg", "job"]) == 0
+assert launch(task, ["trainer.precisionn=16"]) == 1
+heavy = {"torch", "lightning", "datasets", "tokenizers", "numpy", "pandas"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "attention: " in done.stdout
+    assert "Did you mean trainer.precision?" in done.stderr
