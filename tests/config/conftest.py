@@ -15,12 +15,12 @@ FILES = {
     "conf/train.yaml": """
         defaults:
           - schema
+          - _self_
           - attention: dense
           - data: toy
           - paths: default
           - hydra: default
           - experiment: null
-          - _self_
         seed: 1
         train: true
         test: true

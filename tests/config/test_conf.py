@@ -35,6 +35,11 @@ def test_every_option_is_right(composed, group, option):
     assert wrong(cfg) == []
 
 
+def test_a_recipe_may_set_the_keys_at_the_top(composed):
+    assert composed().test is True
+    assert composed("debug=overfit").test is False
+
+
 def test_loggers_can_be_had_together(composed):
     assert set(composed("logger=[tensorboard,csv]").logger) == {"tensorboard", "csv"}
 

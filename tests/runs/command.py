@@ -1,0 +1,71 @@
+"""Whole commands, as a user types them, with a model and a corpus that take seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+TINY = (
+    "data.pairs=500",
+    "data.vocabulary=400",
+    "data.batch_tokens=1500",
+    "model.dim=16",
+    "model.heads=2",
+    "model.hidden=16",
+    "model.encoder_layers=1",
+    "model.decoder_layers=1",
+    "task.translated=8",
+    "task.search.width=2",
+    "trainer=cpu",
+    "trainer.limit_test_batches=2",
+)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """One thread, which is fastest for so little, and nothing of a run around this test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MANYHEADS", "HYDRA"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **changes}
+
+
+def started(script: str, *arguments: str, cwd: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(REPOSITORY / script), *arguments],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(script: str, *arguments: str, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / script), *arguments],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        input=stdin,
+        timeout=300,
+    )
+
+
+def train(*overrides: str, folder: Path) -> subprocess.CompletedProcess:
+    """train.py with the tiny settings, in a run folder of that name."""
+    return run("train.py", *TINY, *overrides, f"hydra.run.dir={folder}", cwd=folder.parent)
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def refused(done: subprocess.CompletedProcess) -> str:
+    """The sentence of a command that was refused: exit code 1, one sentence, no traceback."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.startswith("error: "), done.stderr
+    return done.stderr
