@@ -65,7 +65,7 @@ class Run:
         self._note_training()
 
     def choose_weights(self) -> None:
-        """best.ckpt holds what the run stands by: the best single weights, or the mean of the last if that is better."""
+        """best.ckpt holds what the run stands by: the best single weights, or the mean of the last if it is better."""
         self.evaluator = build.evaluator(self.cfg, self.folder)
         best, kept = self.folder / "checkpoints" / "best.ckpt", average.recent(self.folder / "checkpoints")
         if not best.exists():
@@ -82,9 +82,10 @@ class Run:
 
     def test(self) -> None:
         self.evaluator = build.evaluator(self.cfg, self.folder)
-        best = self.folder / "checkpoints" / "best.ckpt"
-        if best.exists():
-            self.task.load_state_dict(checkpoints.load(best)["state_dict"])
+        own = self.folder / "checkpoints" / "best.ckpt"
+        chosen = own if own.exists() else self._given()
+        if chosen is not None:
+            self.task.load_state_dict(checkpoints.load(chosen)["state_dict"])
         self.evaluator.test(self.task, datamodule=self.data, verbose=False)
         found = {name: float(value) for name, value in self.evaluator.callback_metrics.items()}
         for logger in self.trainer.loggers:
@@ -125,10 +126,17 @@ class Run:
     def _start(self) -> Path | None:
         """The checkpoint to go on from."""
         if self.cfg.resume is None:
-            return self.cfg.ckpt_path and Path(self.cfg.ckpt_path)
+            return self._given()
         found = checkpoints.newest(self.folder / "checkpoints")
         log.info("Going on from %s.", found or "the beginning: there is no checkpoint yet")
         return found
+
+    def _given(self) -> Path | None:
+        """`ckpt_path`, looked at before Lightning does."""
+        if self.cfg.ckpt_path is None:
+            return None
+        checkpoints.load(Path(self.cfg.ckpt_path))
+        return Path(self.cfg.ckpt_path)
 
     def _validate(self, weights: dict[str, torch.Tensor]) -> dict[str, float]:
         self.task.load_state_dict(weights)
@@ -152,18 +160,20 @@ class Run:
         return f"{' · '.join(words)} · {parameters:,} parameters · {self.folder}"
 
     def _log_hyperparameters(self) -> None:
-        scores = {f"test/{name}": value for name, value in self.record.content["test"].items()}
-        scores |= {f"val/{name}": value for name, value in self.record.content["val"].items()}
-        wanted = {name: scores[name] for name in HEADLINES if name in scores}
-        wanted["cost/tokens_per_second"] = self.record.content["cost"]["tokens_per_second"] or 0.0
+        """Final scores under names of their own: under the curves' names they would be a point at step 0."""
+        found = {
+            (split, name): value for split in ("val", "test") for name, value in self.record.content[split].items()
+        }
+        scores = {f"final/{split}_{name}": found[split, name] for split, name in HEADLINES if (split, name) in found}
+        scores["final/tokens_per_second"] = self.record.content["cost"]["tokens_per_second"] or 0.0
         for logger in self.trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(_parameters(self.cfg, self.choices), wanted)
+                logger.log_hyperparams(_parameters(self.cfg, self.choices), scores)
                 logger.finalize("success")
 
 
 TRAINED = ("train/loss_epoch", "train/nll", "train/accuracy")
-HEADLINES = ("val/loss", "val/bleu", "test/loss", "test/bleu", "test/chrf", "test/accuracy")
+HEADLINES = (("val", "loss"), ("val", "bleu"), ("test", "loss"), ("test", "bleu"), ("test", "chrf"))
 GROUPS = ("data", "model", "attention", "position", "optimizer", "schedule")
 
 

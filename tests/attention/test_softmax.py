@@ -62,3 +62,11 @@ def test_has_no_weights_of_its_own():
 def test_an_unknown_kernel_is_refused_when_built():
     with pytest.raises(UserError, match=r"attention\.kernel=nosuch"):
         softmax(strict=False, kernel="nosuch")
+
+
+@pytest.mark.parametrize("kv_heads", [-1, 0, 4, 5, 7, 12])
+def test_kv_heads_that_do_not_divide_are_told_those_that_do(kv_heads):
+    with pytest.raises(
+        UserError, match=rf"attention\.kv_heads={kv_heads} .* 6 query heads; choose one of 1, 2, 3, 6\."
+    ):
+        Softmax(heads=6, head_dim=4, kv_heads=kv_heads, kernel="sdpa", dropout=0.0, strict=False)

@@ -33,6 +33,7 @@ def test_rows_of_different_lengths(lengths):
     for _ in range(40):
         k, v = new(3)
         found = cache.append(k, v, start)
+        assert found[0].size(2) <= 4 * (int(start.max()) + 1), "a store that doubles at each step fills the machine"
         for b, row in enumerate(rows):
             row.append((k[b, :, 0], v[b, :, 0]))
             for store, made in zip(found, zip(*row, strict=True), strict=True):

@@ -1,5 +1,8 @@
 """Whole models, both blocks, all positions: who may know of whom."""
 
+import pickle
+from copy import deepcopy
+
 import pytest
 import torch
 from tiny import (
@@ -175,6 +178,18 @@ def test_ties_survive_saving(tmp_path):
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert other.head.weight is other.embed_target.table.weight
     torch.testing.assert_close(other.teach(*(batch := pairs()))[0], model.teach(*batch)[0], rtol=0, atol=0)
+
+
+@writers
+def test_a_copy_is_the_same_model_with_weights_of_its_own(writer):
+    """Averages of weights, and whatever else keeps a second model, copy it whole."""
+    model, batch = grown(WRITERS[writer]()), pairs()
+    model.teach(*batch)
+    for copy in (deepcopy(model), pickle.loads(pickle.dumps(model))):
+        torch.testing.assert_close(copy.teach(*batch)[0], model.teach(*batch)[0], rtol=0, atol=0)
+        assert not {p.data_ptr() for p in copy.parameters()} & {p.data_ptr() for p in model.parameters()}
+        tied = copy.embed_target if writer == "encoder_decoder" else copy.embed
+        assert copy.head.weight is tied.table.weight
 
 
 def test_one_stream_needs_one_table():

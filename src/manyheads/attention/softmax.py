@@ -1,7 +1,7 @@
 """Softmax attention, the rule of 2017; how it is computed is its kernel's business."""
 
 import logging
-from types import ModuleType
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -12,6 +12,8 @@ from manyheads.attention.mask import Mask
 from manyheads.errors import UserError
 
 log = logging.getLogger(__name__)
+
+Compute = Callable[[Tensor, Tensor, Tensor, Mask, Bias | None, float], Tensor]
 
 
 class Softmax(Attention):
@@ -30,33 +32,34 @@ class Softmax(Attention):
         super().__init__(heads, head_dim, kv_heads)
         self.dropout, self.strict = dropout, strict
         self.kernel = self._used = kernel
-        self._compute = find(kernel)
+        # Functions, not their module: a module cannot be copied with the model, and a look-up breaks a compiled graph.
+        self._attend, self._refuses = find(kernel).attend, find(kernel).why_not
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        return self._runnable(q, k, mask, bias).attend(q, k, v, mask, bias, dropout)
+        return self._runnable(q, k, mask, bias)(q, k, v, mask, bias, dropout)
 
     def why_not(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None) -> str | None:
-        return self._compute.why_not(q, k, mask, bias) if self.strict else None
+        return self._refuses(q, k, mask, bias) if self.strict else None
 
     @property
     def used(self) -> str:
         return self._used
 
-    def _runnable(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None) -> ModuleType:
-        reason = self._compute.why_not(q, k, mask, bias)
+    def _runnable(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None) -> Compute:
+        reason = self._refuses(q, k, mask, bias)
         if reason is None:
-            return self._compute
+            return self._attend
         if self.strict:
             raise UserError(reason)
         return self._stand_in(reason, q, k, mask, bias)
 
-    def _stand_in(self, reason: str, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None) -> ModuleType:
+    def _stand_in(self, reason: str, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None) -> Compute:
         name = next(n for n in PREFERENCE if find(n).why_not(q, k, mask, bias) is None)
         if self._used != name:
             log.warning("attention.kernel=%s hands over to %s, equally exact: %s", self.kernel, name, reason)
             self._used = name
-        return find(name)
+        return find(name).attend
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, kernel={self.kernel}, dropout={self.dropout}"

@@ -1,7 +1,5 @@
 """Sentence pairs for training and scoring a translator; see conf/data/translation.yaml for every option."""
 
-import logging
-
 import numpy as np
 from datasets import Dataset
 from lightning import LightningDataModule
@@ -15,8 +13,6 @@ from manyheads.data.pairs import SIDES, settle, where
 from manyheads.data.sources import Origin, read_splits
 from manyheads.data.tokenizer import PairTokenizer, train_once
 from manyheads.errors import UserError
-
-log = logging.getLogger(__name__)
 
 
 class TranslationData(LightningDataModule):
@@ -97,7 +93,6 @@ class TranslationData(LightningDataModule):
         batches = TokenBatches(
             _lengths(rows), self.batch_tokens, self.pool, self.seed, *self._rank(), lambda row: where(texts, row)
         )
-        log.info("%s batches an epoch, %.1f %% of their cells are padding", len(batches), 100 * batches.padding)
         return training_loader(rows, batches, self.workers)
 
     def val_dataloader(self) -> DataLoader:

@@ -83,7 +83,7 @@ def under_lightning(cfg: DictConfig, data: Any, steps: int) -> Spent:
     task, clock = _task(cfg, data), _Clock(steps)
     with tempfile.TemporaryDirectory() as folder:
         trainer = build.trainer(cfg, Path(folder), [Dice(), Cost(), clock])
-        trainer.fit(task, train_dataloaders=data.train_dataloader())
+        trainer.fit(task, datamodule=data)
     return clock.spent
 
 

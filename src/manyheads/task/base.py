@@ -1,11 +1,12 @@
 """What every task shares: one step that gives a loss, an optimizer with its schedule, and means over an epoch."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -51,11 +52,8 @@ class Task(LightningModule, ABC):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self._optimizer(groups(self.model))
-        total = int(self.trainer.estimated_stepping_batches)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._schedule(optimizer, total=total), "interval": "step"},
-        }
+        schedule = self._schedule(optimizer, total=total_steps(self.trainer))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         result = self.step(batch)
@@ -95,6 +93,20 @@ class Task(LightningModule, ABC):
             mean = self._mean("train", name)
             mean.mean_value, mean.weight = (state[key].clone().to(self.device) for key in ("mean_value", "weight"))
             mean._update_count = 1
+
+
+def total_steps(trainer: Trainer) -> int | None:
+    """Optimizer steps of the whole training, or None where nothing but time bounds it.
+
+    `trainer.estimated_stepping_batches` would say the same, but makes the loader before a resumed run's place in the
+    data is restored, which Lightning then never does.
+    """
+    bounds = [] if trainer.max_steps == -1 else [trainer.max_steps]
+    if trainer.max_epochs not in (None, -1):
+        batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
+        taken = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        bounds.append(trainer.max_epochs * math.ceil(taken / trainer.accumulate_grad_batches))
+    return min(bounds, default=None)
 
 
 def groups(model: nn.Module) -> list[dict[str, Any]]:
