@@ -124,7 +124,9 @@ def test_decoder_only_and_other_parts_compose_and_run(tmp_path):
 
 def test_sweep_runs_each_setting_in_its_own_folder(tmp_path):
     arguments = ("attention=dense,gqa", "attention.kernel=reference", "trainer.max_steps=2")
-    done = command.run("train.py", "-m", *command.TINY, *arguments, f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path)
+    done = command.run(
+        "train.py", "-m", *command.TINY, *arguments, f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     found = {command.metrics(tmp_path / "sweep" / job)["attention"] for job in ("0", "1")}
     assert found == {"dense", "gqa"}

@@ -1,0 +1,21 @@
+import torch
+
+from manyheads.training import average
+
+
+def test_mean_is_the_mean_of_every_number(tmp_path):
+    states = [{"w": torch.randn(3, 5), "half": torch.randn(4).bfloat16(), "count": torch.tensor(n)} for n in range(4)]
+    paths = []
+    for n, state in enumerate(states):
+        paths.append(tmp_path / f"step_{n:08d}.pt")
+        torch.save(state, paths[-1])
+    found = average.mean(paths)
+    torch.testing.assert_close(found["w"].double(), torch.stack([s["w"].double() for s in states]).mean(0))
+    assert found["half"].dtype == torch.bfloat16
+    torch.testing.assert_close(found["half"], torch.stack([s["half"].double() for s in states]).mean(0).bfloat16())
+    assert found["count"] == 3
+
+
+def test_the_mean_of_one_is_that_one(tmp_path):
+    torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    assert torch.equal(average.mean([tmp_path / "a.pt"])["w"], torch.ones(2))
