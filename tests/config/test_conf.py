@@ -6,12 +6,32 @@ import sys
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
 
 from manyheads.config.check import wrong
 from manyheads.config.launch import register
 from manyheads.config.places import conf_folder
+from manyheads.config.signature import signature
 
-GROUPS = ("paths", "trainer", "logger", "debug")
+GROUPS = sorted(
+    folder.relative_to(conf_folder()).as_posix()
+    for folder in conf_folder().rglob("*")
+    if folder.is_dir() and folder.name != "hydra"
+)
+HANDED_IN = {
+    "spec": "by build, from the data",
+    "model": "by build",
+    "optimizer": "by build, and by the task to the schedule",
+    "schedule": "by build",
+    "total": "by the task, from the trainer",
+    "dim": "by the stack",
+    "heads": "by the stack",
+    "head_dim": "by the stack",
+    "hidden": "by the stack",
+    "dropout": "by the stack",
+    "cross": "by the stack",
+    "attention": "by the stack",
+}
 
 
 def options(group):
@@ -77,3 +97,22 @@ assert not heavy, heavy
     assert done.returncode == 0, done.stderr
     assert "attention: " in done.stdout
     assert "Did you mean trainer.precision?" in done.stderr
+
+
+def nodes(cfg):
+    """Every node that describes a class of this package."""
+    if isinstance(cfg, DictConfig):
+        if str(cfg.get("_target_", "")).startswith("manyheads."):
+            yield cfg
+        for key in cfg:
+            yield from nodes(cfg[key])
+
+
+@pytest.mark.parametrize(("group", "option"), [(group, o) for group in GROUPS for o in options(group)])
+def test_values_live_in_yaml_alone_and_all_of_them_do(composed, group, option):
+    """Both ways: no key that a constructor lacks (above), no parameter that no yaml sets, no second copy of a value."""
+    cfg = composed(f"{group}={option}")
+    for node in (node for key in cfg if key != "hydra" for node in nodes(cfg[key])):
+        for name, parameter in signature(node._target_).parameters.items():
+            assert parameter.required, f"{node._target_} has a default for {name}: it belongs into conf/"
+            assert name in node or (node.get("_partial_") and name in HANDED_IN), f"{node._target_} gets no {name}"

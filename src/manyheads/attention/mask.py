@@ -1,4 +1,4 @@
-"""Which keys a query may look at. `Mask.allowed` is the one definition; every other form derives from it, once per batch."""
+"""Which keys a query may look at. `Mask.allowed` is the one definition; other forms derive from it, once per batch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

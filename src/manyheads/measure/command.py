@@ -1,4 +1,4 @@
-"""`python scripts/benchmark.py pipeline|decoding KEY=VALUE …`: measurements of this machine, side by side in one run."""
+"""`python scripts/benchmark.py pipeline|decoding KEY=VALUE …`: measurements of this machine, side by side."""
 
 import json
 import sys

@@ -1,8 +1,8 @@
 """From states to words, and the loss of a vocabulary without ever holding all its scores.
 
-Scores of 4,096 tokens over 10,000 words are 160 MB: written, read and differentiated as one tensor, they cost more than
-the whole model. Here slices that fit the cache are scored, weighed and differentiated in one go (the idea of Liger's and
-Apple's fused cross-entropies).
+Scores of 4,096 tokens over 10,000 words are 160 MB: written, read and differentiated as one tensor, they cost more
+than the whole model. Here slices that fit the cache are scored, weighed and differentiated in one go (the idea of the
+fused cross-entropies of Liger and of Wijmans et al. 2024).
 """
 
 from dataclasses import dataclass

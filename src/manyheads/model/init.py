@@ -2,7 +2,7 @@
 
 | weight | starts as | why |
 |---|---|---|
-| embeddings, untied heads, learned positions | N(0, dim^-½), padding 0 | ×√dim makes unit variance; tied scores start near 1 |
+| embeddings, untied heads, learned positions | N(0, dim^-½), padding 0 | ×√dim gives unit variance |
 | projections | Xavier uniform, per matrix | variance kept both ways (Glorot and Bengio 2010) |
 | q, k, v in one | Xavier with gain 1/√2 | the scale of one fused matrix, as fairseq trains translation |
 | last projection of each sublayer, pre-norm | ÷ √(sublayers) | the sum of residuals keeps its variance (GPT-2) |

@@ -1,7 +1,7 @@
 """The three shapes of transformer, each made of one stack or two.
 
-All take the widths of a `Stack` (`dim`, `heads`, `head_dim`, `hidden`, `dropout`) and its factories (`block`, `attention`
-and `position`); vocabularies and special tokens come from the data.
+All take the widths of a `Stack` (`dim`, `heads`, `head_dim`, `hidden`, `dropout`) and its factories (`block`,
+`attention` and `position`); vocabularies and special tokens come from the data.
 """
 
 from functools import partial

@@ -1,6 +1,7 @@
 """Learning rates over time, as factors of the optimizer's own; steps are optimizer steps.
 
-All start with a linear warm-up over `warmup` steps. `total` is the length of the training, which the trainer knows; None where only time bounds it.
+All start with a linear warm-up over `warmup` steps. `total` is the length of the training, which the trainer knows;
+None where only time bounds it.
 """
 
 import math
