@@ -55,7 +55,7 @@ class Decoding(ABC):
 
     @abstractmethod
     def select(self, rows: Int[Tensor, "s"]) -> None:
-        """Keeps these rows in this order. Rows of a sentence stay together, and whole sentences may go."""
+        """Keeps these rows in this order. Whole sentences may go; those that stay keep their order, and their rows."""
 
     def _sentences(self, rows: Tensor) -> Tensor | None:
         """Which sentences stay, or None where all do."""

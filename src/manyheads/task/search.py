@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from manyheads.data.base import DataSpec
+from manyheads.errors import UserError
 from manyheads.model.generate import Ends, beam, greedy, sample
 
 
@@ -27,6 +28,17 @@ class Search:
     temperature: float
     top_k: int | None
     top_p: float | None
+
+    def __post_init__(self) -> None:
+        for name, fits, wanted in (
+            ("width", self.width >= 1, "1 or more"),
+            ("ratio", self.ratio >= 0, "0 or more"),
+            ("temperature", self.temperature > 0, "above 0 (search.method=greedy is what 0 would mean)"),
+            ("top_k", self.top_k is None or self.top_k >= 1, "1 or more, or null"),
+            ("top_p", self.top_p is None or 0 < self.top_p <= 1, "above 0 and at most 1, or null"),
+        ):
+            if not fits:
+                raise UserError(f"task.search.{name}={getattr(self, name)} is no setting: it must be {wanted}.")
 
     @torch.inference_mode()
     def __call__(

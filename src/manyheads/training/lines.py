@@ -1,10 +1,11 @@
 """Progress where there is no terminal: one line per validation, with the time that is left."""
 
+import math
 import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich import print as show
+from lightning.pytorch.callbacks import Timer
 
 
 class ProgressLines(Callback):
@@ -16,10 +17,19 @@ class ProgressLines(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
-        total, step = int(trainer.estimated_stepping_batches), trainer.global_step
+        total, step = trainer.estimated_stepping_batches, trainer.global_step
         rate = (time.monotonic() - self._begun) / max(1, step - self._first)
-        words = [f"epoch {trainer.current_epoch + 1}", f"step {step:,} of {total:,}", *_figures(trainer)]
-        show(" · ".join([*words, f"{duration(rate * (total - step))} left"]), flush=True)
+        left = min([rate * (total - step), *_time_bounds(trainer)])
+        end = [f"{duration(left)} left"] if math.isfinite(left) else []
+        of = f" of {total:,}" if math.isfinite(total) else ""
+        words = [f"epoch {trainer.current_epoch + 1}", f"step {step:,}{of}", *_figures(trainer), *end]
+        print(" · ".join(words), flush=True)
+
+
+def _time_bounds(trainer: Trainer) -> list[float]:
+    """Seconds that `trainer.max_time` leaves."""
+    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]
+    return [left for timer in timers if (left := timer.time_remaining()) is not None]
 
 
 def _figures(trainer: Trainer) -> list[str]:
