@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig
 
 from manyheads.errors import UserError
@@ -20,7 +21,13 @@ def instantiate(config: DictConfig, **arguments: Any) -> Any:
     """The object that `config` describes; a UserError names a target that no config may make."""
     for key, target in _targets(config):
         _check_target(key, target)
-    return hydra.utils.instantiate(config, **arguments, _convert_="all")
+    try:
+        return hydra.utils.instantiate(config, **arguments, _convert_="all")
+    except InstantiationException as problem:
+        # Hydra wraps what a constructor says; the user's mistake is the sentence inside.
+        if isinstance(problem.__cause__, UserError):
+            raise problem.__cause__ from None
+        raise
 
 
 def _targets(config: Any, at: str = "") -> Iterator[tuple[str, str]]:
