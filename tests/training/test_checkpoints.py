@@ -10,9 +10,16 @@ def save(path, step):
 
 
 def test_newest_goes_by_step_not_by_name_or_time(tmp_path):
-    for name, step in (("last", 5), ("previous", 9), ("best", 3)):
+    for name, step in (("last", 5), ("previous", 9), ("best", 30)):
         save(tmp_path / f"{name}.ckpt", step)
     assert checkpoints.newest(tmp_path).name == "previous.ckpt"
+
+
+def test_best_may_be_a_mean_of_weights_and_serves_only_where_nothing_else_does(tmp_path):
+    save(tmp_path / "best.ckpt", 30)
+    assert checkpoints.newest(tmp_path).name == "best.ckpt"
+    save(tmp_path / "last.ckpt", 20)
+    assert checkpoints.newest(tmp_path).name == "last.ckpt"
 
 
 @pytest.mark.parametrize("kept", [0, 10, 1000])

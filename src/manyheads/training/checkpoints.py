@@ -128,9 +128,16 @@ def _validation_follows(trainer: Trainer, index: int) -> bool:
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint to go on from, by training step; one that is cut short is named and passed over."""
-    found = [state for path in sorted(folder.glob("*.ckpt")) if (state := _step(path)) is not None]
-    return max(found)[1] if found else None
+    """The checkpoint to go on from, by training step; one that is cut short is named and passed over.
+
+    best.ckpt only where there is no other: at the end of a training it may hold a mean of weights.
+    """
+    for names in (("last", "previous", "newest"), ("best",)):
+        paths = [path for name in names if (path := folder / f"{name}.ckpt").exists()]
+        found = [state for path in paths if (state := _step(path)) is not None]
+        if found:
+            return max(found)[1]
+    return None
 
 
 def _step(path: Path) -> tuple[int, Path] | None:
