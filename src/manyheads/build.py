@@ -1,12 +1,15 @@
 """From a config to objects, in the order data, model, task, trainer."""
 
+import copy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
 from torch import nn
 
@@ -14,8 +17,12 @@ from manyheads.config.objects import instantiate
 from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
 from manyheads.model.shapes import DecoderOnly
+from manyheads.task.base import groups
 from manyheads.training.checkpoints import AtomicIO
 from manyheads.training.lines import ProgressLines
+
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+"""By the names Lightning knows them by; here their tables go to the run's folder, as fit-profile.txt."""
 
 
 def data(cfg: DictConfig) -> LightningDataModule:
@@ -24,7 +31,7 @@ def data(cfg: DictConfig) -> LightningDataModule:
 
 def model(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """The model for data of this `spec`, or the reason why the two do not go together."""
-    made = instantiate(cfg.model)(spec=spec)
+    made = _sensible("model", lambda: instantiate(cfg.model)(spec=spec))
     for reason in (_unfit(made, spec), _too_long(made, spec)):
         if reason is not None:
             raise UserError(reason)
@@ -33,7 +40,20 @@ def model(cfg: DictConfig, spec: DataSpec) -> nn.Module:
 
 def task(cfg: DictConfig, made: nn.Module, spec: DataSpec) -> LightningModule:
     optimizer, schedule = instantiate(cfg.optimizer), instantiate(cfg.schedule)
-    return instantiate(cfg.task)(model=made, spec=spec, optimizer=optimizer, schedule=schedule)
+    # Made once to be looked at: Lightning makes its own when the training starts.
+    _sensible("optimizer", lambda: optimizer(groups(made)))
+    built = instantiate(cfg.task)(model=made, spec=spec, optimizer=optimizer, schedule=schedule)
+    if built.monitor not in built.metrics:
+        raise UserError(f"task.monitor={built.monitor} is not measured; choose one of {', '.join(built.metrics)}.")
+    return built
+
+
+def _sensible(what: str, make: Callable[[], Any]) -> Any:
+    """What `make` makes; values that torch refuses become the user's error."""
+    try:
+        return make()
+    except ValueError as problem:
+        raise UserError(f"The {what} cannot be built: {problem}.") from problem
 
 
 def trainer(cfg: DictConfig, folder: Path, extra: list[Callback]) -> Trainer:
@@ -44,8 +64,14 @@ def trainer(cfg: DictConfig, folder: Path, extra: list[Callback]) -> Trainer:
 
 
 def evaluator(cfg: DictConfig, folder: Path) -> Trainer:
-    """What validates and tests finished weights: no callback of the training may touch them."""
-    return _trainer(cfg, folder, [], logger=False, enable_checkpointing=False)
+    """What validates and tests finished weights: no callback of the training may touch them.
+
+    Where processes are forked, what they find stays with them: one process then evaluates.
+    """
+    cfg = copy.deepcopy(cfg)
+    if "fork" in str(cfg.trainer.strategy) or "spawn" in str(cfg.trainer.strategy):
+        cfg.trainer.strategy, cfg.trainer.devices = "auto", 1
+    return _trainer(cfg, folder, [], logger=False, enable_checkpointing=False, plugins=[AtomicIO()])
 
 
 def _trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], **arguments: Any) -> Trainer:
@@ -53,6 +79,8 @@ def _trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], **argumen
         # A bar redraws itself, which a log file or a pipe cannot.
         callbacks = [*callbacks, RichProgressBar() if sys.stdout.isatty() else ProgressLines()]
     bar = cfg.trainer.enable_progress_bar and sys.stdout.isatty()
+    if cfg.trainer.profiler in PROFILERS:
+        arguments["profiler"] = PROFILERS[cfg.trainer.profiler](dirpath=str(folder), filename="profile")
     return instantiate(
         cfg.trainer, callbacks=callbacks, default_root_dir=str(folder), enable_progress_bar=bar, **arguments
     )

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 from manyheads.config.arguments import guarded, parse
 from manyheads.config.threads import calm_threads
@@ -42,13 +43,14 @@ def evaluate(asked: Evaluate) -> dict[str, Any]:
     from manyheads.training.quiet import quiet_lightning
 
     quiet_lightning()
-    folder, cfg = asked.run / "evaluations" / time.strftime("%Y-%m-%d_%H-%M-%S"), read_config(asked.run)
+    cfg, moment = read_config(asked.run), time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder = asked.run / "evaluations" / f"{moment}-{uuid4().hex[:6]}"
     cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy = asked.accelerator, 1, "auto"
     data, task = _data(asked, cfg), _task(asked, cfg)
     trainer = build.evaluator(cfg, folder)
     folder.mkdir(parents=True, exist_ok=True)
     trainer.test(task, datamodule=data, verbose=False)
-    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    found = {name.removeprefix("test/"): float(value) for name, value in trainer.callback_metrics.items()}
     own = record.read_metrics(asked.run)
     kept = {key: own[key] for key in ("data", "model", "attention", "attention_used", "position", "seed")}
     scores = {"test": found, "baseline": task.baseline, "signatures": task.signatures}

@@ -27,8 +27,11 @@ class Loaded:
     config: DictConfig
 
 
-def load_run(folder: str | Path, checkpoint: str = "best") -> Loaded:
-    """The model of a run's folder, ready for evaluation, with the weights of `checkpoints/<checkpoint>.ckpt`."""
+def load_run(folder: str | Path, checkpoint: str = "best", device: str = "cpu") -> Loaded:
+    """The model of a run's folder, ready for evaluation, with the weights of `checkpoints/<checkpoint>.ckpt`.
+
+    device: where the model is put; `auto` is the GPU where there is one.
+    """
     folder = Path(folder)
     config, tokenizer = read_config(folder), PairTokenizer.load(folder / "tokenizer.json")
     spec = tokenizer.spec(longest=0)
@@ -36,7 +39,9 @@ def load_run(folder: str | Path, checkpoint: str = "best") -> Loaded:
     weights = checkpoints.load(folder / "checkpoints" / f"{checkpoint}.ckpt")["state_dict"]
     own = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
     model.load_state_dict(own)
-    return Loaded(model.eval(), tokenizer, spec, config)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Loaded(model.eval().to(device), tokenizer, spec, config)
 
 
 def read_config(folder: Path) -> DictConfig:

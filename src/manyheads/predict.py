@@ -22,6 +22,7 @@ class Predict:
     search: Literal["beam", "greedy", "sample"] | None = field(default=None, metadata={"help": "null: as the run did"})
     width: int | None = field(default=None, metadata={"help": "hypotheses of a beam; null: as the run did"})
     batch: int = field(default=64, metadata={"help": "sentences at once"})
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata={"help": "where it computes"})
 
 
 def main() -> None:
@@ -47,7 +48,9 @@ def translate(asked: Predict, lines: list[str]) -> Iterator[str]:
     """Translations of `lines`, in their order, as they come."""
     from manyheads.load import load_run, translator
 
-    write = translator(load_run(asked.run, asked.checkpoint), asked.search, asked.width)
+    if asked.batch < 1:
+        raise UserError(f"batch={asked.batch} is no number of sentences: give 1 or more.")
+    write = translator(load_run(asked.run, asked.checkpoint, asked.device), asked.search, asked.width)
     for start in range(0, len(lines), asked.batch):
         yield from write(lines[start : start + asked.batch])
 

@@ -1,6 +1,7 @@
 """The steps of one run, in the order in which `train` calls them, and the record of how it ended."""
 
 import logging
+import math
 import signal
 import sys
 from pathlib import Path
@@ -9,16 +10,22 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads import build
+from manyheads.config import places, refusals
+from manyheads.data.tokenizer import PairTokenizer
 from manyheads.errors import UserError
 from manyheads.training import average, checkpoints, record
+from manyheads.training.checkpoints import AtomicIO
 from manyheads.training.cost import Cost
 from manyheads.training.exact import Dice
+from manyheads.training.lock import lock
 from manyheads.training.quiet import quiet_lightning
 from manyheads.training.table import show_end
 
@@ -32,76 +39,98 @@ class Run:
         quiet_lightning()
         hydra = HydraConfig.get()
         self.cfg, self.folder = cfg, Path(hydra.runtime.output_dir)
+        self.overrides = list(hydra.overrides.task)
+        self.writes = rank_zero_only.rank == 0
+        places.make_absolute(cfg)
+        refusals.refuse(cfg, self.overrides, sweeps=hydra.mode == RunMode.MULTIRUN)
+        if self.writes:
+            self.lock = lock(self.folder, new=cfg.resume is None)
         choices = hydra.runtime.choices if cfg.resume is None else record.read_choices(self.folder)
         self.choices = {group: str(choices.get(group)) for group in GROUPS}
-        self.overrides = list(hydra.overrides.task)
         self.record = record.Record(self.folder, cfg, self.choices)
-        self.cost, self.writes = Cost(), rank_zero_only.rank == 0
+        self.cost, self.begun = Cost(), False
 
     def __enter__(self) -> "Run":
-        if self.writes:
-            record.write_config(self.folder, self.cfg)
-            if self.cfg.resume is None:
-                record.write_overrides(self.folder, self.overrides)
-            record.write_environment(self.folder)
-            self.record.close("running")
+        if self.writes and self.cfg.resume is None:
+            record.write_overrides(self.folder, self.overrides)
+            self._begin()
         return self
 
     def build(self) -> None:
         """Data first: it decides sizes that the model needs."""
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         self.data = build.data(self.cfg)
+        self._take_tokenizer()
         self.data.prepare_data()
         self.data.setup("fit")
         self.model = build.model(self.cfg, self.data.spec)
         self.task = build.task(self.cfg, self.model, self.data.spec)
         self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
-        self.data.tokenizer.save(self.folder / "tokenizer.json")
         self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost])
         log.info("%s", self._summary())
+        self.start = self._start()
+        if self.start is not None:
+            self._load(self.start)
+        if self.writes:
+            self.data.tokenizer.save(self.folder / "tokenizer.json")
+            if self.cfg.resume is not None:
+                self._begin()
 
     def fit(self) -> None:
-        self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self._start())
+        try:
+            self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.start)
+        except MisconfigurationException as problem:
+            raise UserError(str(problem).strip().replace("\n", " ")) from problem
         self._note_training()
 
     def choose_weights(self) -> None:
         """best.ckpt holds what the run stands by: the best single weights, or the mean of the last if it is better."""
         self.evaluator = build.evaluator(self.cfg, self.folder)
-        best, kept = self.folder / "checkpoints" / "best.ckpt", average.recent(self.folder / "checkpoints")
-        if not best.exists():
-            self.trainer.save_checkpoint(best)
-        chosen = checkpoints.load(best)
+        if not self.best.exists():
+            # No validation came; Last always saves when a training ends.
+            self._write_best(checkpoints.load(checkpoints.newest(self.best.parent)))
+        chosen, kept = checkpoints.load(self.best), average.recent(self.best.parent)
         val, name = self._validate(chosen["state_dict"]), f"step {chosen['global_step']}"
+        if not math.isfinite(val[self.task.monitor]):
+            raise UserError(
+                f"The training diverged: {self.task.monitor} is no number. Lower optimizer.lr or clip more."
+            )
         if len(kept) > 1:
             weights = average.mean(kept)
             scores = self._validate(weights)
             if self._better(scores, val):
                 val, name = scores, f"mean of the last {len(kept)} validations"
-                self.evaluator.strategy.checkpoint_io.save_checkpoint({**chosen, "state_dict": weights}, best)
+                self._write_best({**chosen, "state_dict": weights})
         self.record.update(val=_short(val, "val"), weights=name)
 
     def test(self) -> None:
         self.evaluator = build.evaluator(self.cfg, self.folder)
-        own = self.folder / "checkpoints" / "best.ckpt"
-        chosen = own if own.exists() else self._given()
-        if chosen is not None:
-            self.task.load_state_dict(checkpoints.load(chosen)["state_dict"])
+        if not self.best.exists():
+            self._write_best(checkpoints.load(self.start))
+        self._load(self.best)
         self.evaluator.test(self.task, datamodule=self.data, verbose=False)
         found = {name: float(value) for name, value in self.evaluator.callback_metrics.items()}
         for logger in self.trainer.loggers:
             logger.log_metrics(found, self.trainer.global_step)
         self.record.update(test=_short(found, "test"), baseline=self.task.baseline, signatures=self.task.signatures)
 
-    def finish(self) -> None:
-        self.record.update(cost=self.cost.summary(self.model), attention_used=used(self.model))
-        if not self.writes:
-            return
-        self._log_hyperparameters()
-        self.record.close("finished")
-        show_end(self.record.content, self.folder)
+    def finish(self) -> float | None:
+        """Writes the record; returns the metric that a sweep optimises."""
+        if self.cfg.train or not self.record.content["cost"]:
+            self.record.update(cost=self.cost.summary(self.model))
+        self.record.update(attention_used=used(self.model))
+        found = self._objective()
+        if self.writes:
+            self._log_hyperparameters()
+            self.record.close("finished")
+            show_end(self.record.content, self.folder)
+        return found
 
-    def objective(self) -> float | None:
-        """The metric named by `optimized_metric`, for sweepers."""
+    @property
+    def best(self) -> Path:
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    def _objective(self) -> float | None:
         wanted = self.cfg.optimized_metric
         if wanted is None:
             return None
@@ -113,7 +142,7 @@ class Run:
         return float(found[name])
 
     def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
-        if problem is None or not self.writes:
+        if problem is None or not self.writes or not self.begun:
             return
         self._note_training()
         stopped = _signal(problem)
@@ -130,6 +159,34 @@ class Run:
         found = checkpoints.newest(self.folder / "checkpoints")
         log.info("Going on from %s.", found or "the beginning: there is no checkpoint yet")
         return found
+
+    def _begin(self) -> None:
+        """From here on the folder tells of this run: not before a resumed one is known to fit what is there."""
+        self.begun = True
+        record.write_config(self.folder, self.cfg)
+        record.write_environment(self.folder)
+        self.record.close("running")
+
+    def _take_tokenizer(self) -> None:
+        """Weights from elsewhere know the words of their own tokenizer alone."""
+        given = self._given()
+        beside = given and given.parent.parent / "tokenizer.json"
+        if beside and beside.exists():
+            self.data.use_tokenizer(PairTokenizer.load(beside))
+
+    def _load(self, path: Path) -> None:
+        try:
+            self.task.load_state_dict(checkpoints.load(path)["state_dict"])
+        except RuntimeError as problem:
+            raise UserError(
+                f"{path} has weights of other names or sizes than this model: leave out what changes model, attention "
+                "or data.vocabulary."
+            ) from problem
+
+    def _write_best(self, checkpoint: dict[str, Any]) -> None:
+        if self.writes:
+            AtomicIO().save_checkpoint(checkpoint, str(self.best))
+        self.evaluator.strategy.barrier()
 
     def _given(self) -> Path | None:
         """`ckpt_path`, looked at before Lightning does."""
@@ -148,11 +205,16 @@ class Run:
         return a < b if self.task.mode == "min" else a > b
 
     def _note_training(self) -> None:
-        if not hasattr(self, "trainer"):
+        if not hasattr(self, "trainer") or not self.cfg.train:
             return
-        found = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        train = _short({name: value for name, value in found.items() if name in TRAINED}, "train")
-        self.record.update(train={**train, "steps": self.trainer.global_step, "epochs": self.trainer.current_epoch})
+        found = {name: float(value) for name, value in self.trainer.callback_metrics.items() if name in TRAINED}
+        steps, epochs = self.trainer.global_step, self.trainer.current_epoch
+        if self.trainer.world_size > 1 and not steps:
+            # Forked processes take what they counted with them; it is in what they saved.
+            last = checkpoints.load(self.best.with_name("last.ckpt"))
+            steps, epochs = last["global_step"], last["epoch"]
+            self.cost.load_state_dict(last["callbacks"]["Cost"])
+        self.record.update(train={**_short(found, "train"), "steps": steps, "epochs": epochs})
 
     def _summary(self) -> str:
         words = [f"{kind} {self.choices[kind]}" for kind in ("data", "model", "attention", "position")]

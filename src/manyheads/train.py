@@ -26,5 +26,4 @@ def train(cfg: "DictConfig") -> Any:
             run.choose_weights()
         if cfg.test:
             run.test()
-        run.finish()
-    return run.objective()
+        return run.finish()

@@ -96,7 +96,10 @@ def test_queries_that_see_nothing_read_zeros_with_finite_gradients(name):
     out = ask(build(name), q, k, v, Mask(N, N, lengths=torch.tensor([0, N, 2])))
     out.square().sum().backward()
     assert out[0].eq(0).all()
-    assert all(x.grad.isfinite().all() and x.grad[0].eq(0).all() for x in (q, k, v))
+    # A rule may leave q or k out altogether; then there is no gradient to look at.
+    found = [x.grad for x in (q, k, v) if x.grad is not None]
+    assert found
+    assert all(grad.isfinite().all() and grad[0].eq(0).all() for grad in found)
 
 
 def test_step_by_step_equals_the_full_pass(name):
@@ -108,8 +111,15 @@ def test_step_by_step_equals_the_full_pass(name):
         torch.testing.assert_close(step, whole[:, :, i : i + 1])
 
 
+def dropping(name):
+    """The attention with dropout, where its yaml knows any."""
+    if not hasattr(build(name), "dropout"):
+        pytest.skip(f"attention={name} drops nothing")
+    return build(name, dropout=0.5)
+
+
 def test_evaluation_repeats_itself(name):
-    attention = build(name, dropout=0.5)
+    attention = dropping(name)
     q, k, v = tensors()
     first, second = (ask(attention, q, k, v, Mask(N, N, causal=True)) for _ in range(2))
     assert torch.equal(first, second)
@@ -117,7 +127,7 @@ def test_evaluation_repeats_itself(name):
 
 
 def test_training_drops(name):
-    attention = build(name, dropout=0.5).train()
+    attention = dropping(name).train()
     q, k, v = tensors()
     first, second = (ask(attention, q, k, v, Mask(N, N, causal=True)) for _ in range(2))
     assert not torch.allclose(first, second)

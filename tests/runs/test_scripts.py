@@ -23,7 +23,7 @@ def test_evaluate_scores_as_the_run_did(moved, finished, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     (written,) = (moved / "evaluations").glob("*/metrics.json")
     again, first = json.loads(written.read_text())["test"], command.metrics(finished)["test"]
-    assert again["test/bleu"] == pytest.approx(first["bleu"])
+    assert again["bleu"] == pytest.approx(first["bleu"])
     assert again["test_compositional/chrf"] == pytest.approx(first["test_compositional/chrf"])
     assert "tok:13a" in done.stdout
 

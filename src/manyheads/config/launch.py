@@ -62,7 +62,7 @@ def register() -> None:
 def _start(job: Callable[[DictConfig], Any], argv: list[str] | None) -> None:
     version.setbase("1.3")
     parser = get_args_parser()
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun runs what a pickle says: use resume=FOLDER.")
     folder = Path(args.config_path or conf_folder()).absolute()

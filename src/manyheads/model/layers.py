@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyheads.attention.base import Attention
+from manyheads.attention.bias import Bias
 from manyheads.attention.mask import Mask
+from manyheads.errors import UserError
 from manyheads.model.cache import LayerCache
 from manyheads.position.base import Position, Start
 
@@ -32,6 +34,13 @@ class MultiHead(nn.Module):
         k, v = rearrange(self.kv(x), "b m (two g d) -> two b g m d", two=2, d=self.attention.head_dim)
         return k, v
 
+    def read(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None) -> Float[Tensor, "b h n d"]:
+        """What the queries find; a UserError where this attention cannot run on these inputs."""
+        reason = self.attention.why_not(q, k, mask, bias)
+        if reason is not None:
+            raise UserError(reason)
+        return self.attention.attend(q, k, v, mask, bias)
+
     def mix(self, read: Float[Tensor, "b h n d"]) -> Float[Tensor, "b n dim"]:
         return self.out(rearrange(read, "b h n d -> b n (h d)"))
 
@@ -52,7 +61,7 @@ class SelfAttention(MultiHead):
         if cache is not None:
             k, v = cache.append(k, v, start)
             k, v = k[:, :, : mask.keys], v[:, :, : mask.keys]
-        return self.mix(self.attention.attend(q, k, v, mask, position.bias))
+        return self.mix(self.read(q, k, v, mask, position.bias))
 
 
 class CrossAttention(MultiHead):
@@ -67,7 +76,7 @@ class CrossAttention(MultiHead):
     ) -> Float[Tensor, "r n dim"]:
         k, v = self._context(context, cache)
         q = rearrange(self.queries(x), "(b width) h n d -> b h (width n) d", b=k.size(0))
-        read = self.attention.attend(q, k, v, mask)
+        read = self.read(q, k, v, mask)
         return self.mix(rearrange(read, "b h (width n) d -> (b width) h n d", n=x.size(1)))
 
     def _context(self, context: Tensor, cache: LayerCache | None) -> tuple[Tensor, Tensor]:

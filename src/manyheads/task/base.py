@@ -28,8 +28,11 @@ class Task(LightningModule, ABC):
     """A thin LightningModule: the subclass says what a batch costs, this what happens with it.
 
     optimizer: factory, given parameter groups; schedule: factory, given the optimizer and `total` steps.
+    metrics: names that a validation measures.
     monitor, mode: the metric by which the best weights are chosen, and whether `min` or `max` is best.
     """
+
+    metrics: tuple[str, ...]
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from manyheads.data.base import DataSpec
 from manyheads.task.base import Result, Task
 from manyheads.task.search import Search
-from manyheads.task.text_scores import scores, signatures
+from manyheads.task.text_scores import METRICS, scores, signatures
 from manyheads.training import atomic
 
 
@@ -26,6 +26,8 @@ class TranslationTask(Task):
     smoothing: ε of the label smoothing. search: how test sentences are written.
     translated: how many sentences of the validation part are written (greedily) at each validation.
     """
+
+    metrics = tuple(f"val/{name}" for name in ("loss", "nll", "accuracy", "perplexity", *METRICS))
 
     def __init__(
         self,

@@ -62,6 +62,10 @@ class Best(ModelCheckpoint):
         self.dirpath = str(folder_of(trainer))
         super().setup(trainer, pl_module, stage)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # A run's folder may have been moved: Lightning forgets the best score of another folder.
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+
 
 class Last(Callback):
     """Saves `last.ckpt` every `every` optimizer steps, at the end, and when the run is told to stop.
@@ -83,7 +87,7 @@ class Last(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         due = trainer.global_step >= self._saved + self.every
-        if (due or self._told is not None) and not _validation_follows(trainer, index):
+        if (due or self._told is not None) and _whole(trainer, index):
             self._save(trainer)
             self._obey(trainer)
 
@@ -122,9 +126,14 @@ class Last(Callback):
         self._handlers = {}
 
 
-def _validation_follows(trainer: Trainer, index: int) -> bool:
-    """Whether a validation comes right after this batch: one saved before it would be resumed behind it."""
-    return trainer.is_last_batch or (index + 1) % trainer.val_check_batch == 0
+def _whole(trainer: Trainer, index: int) -> bool:
+    """Whether a checkpoint after this batch is a place to go on from exactly.
+
+    It is not where a validation comes next, since the run would be resumed behind it, nor between the batches of one
+    optimizer step, since gradients are not saved.
+    """
+    validates = trainer.is_last_batch or (index + 1) % trainer.val_check_batch == 0
+    return not validates and (index + 1) % trainer.accumulate_grad_batches == 0
 
 
 def newest(folder: Path) -> Path | None:

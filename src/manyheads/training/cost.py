@@ -24,8 +24,10 @@ class Cost(Callback):
         self.flops_per_token: float | None = None
         self.ceiling: float | None = None
         self._counter: FlopCounterMode | None = None
+        self._device, self._processes = torch.device("cpu"), 1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._device, self._processes = pl_module.device, trainer.world_size
         self.ceiling = matmul_ceiling(pl_module.device, trainer.precision)
         self._since = time.perf_counter()
 
@@ -56,24 +58,27 @@ class Cost(Callback):
     def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
         recent, self._recent = self._recent, dict.fromkeys(self._recent, 0)
         figures = {
-            "train/tokens_per_second": recent["tokens"] / max(recent["seconds"], 1e-9),
+            "train/tokens_per_second": self._processes * recent["tokens"] / max(recent["seconds"], 1e-9),
             "train/padding": 1 - recent["tokens"] / max(recent["cells"], 1),
-            "train/memory_gib": peak_memory() / 2**30,
+            "train/memory_gib": peak_memory(self._device) / 2**30,
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
         pl_module.log_dict(figures, batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"totals": dict(self.totals), "flops_per_token": self.flops_per_token}
+        known = {"flops_per_token": self.flops_per_token, "ceiling": self.ceiling, "processes": self._processes}
+        return {"totals": dict(self.totals), **known}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.totals, self.flops_per_token = dict(state_dict["totals"]), state_dict["flops_per_token"]
+        self.ceiling, self._processes = state_dict["ceiling"], state_dict["processes"]
 
     def summary(self, model: torch.nn.Module) -> dict[str, Any]:
         """The `cost` of metrics.json."""
         parameters = sum(p.numel() for p in model.parameters())
         seconds, tokens = self.totals["seconds"], self.totals["tokens"]
-        rate = tokens / seconds if seconds else None
+        # Processes share the work evenly: what this one counted stands for all.
+        rate = self._processes * tokens / seconds if seconds else None
         flops = self.flops_per_token
         return {
             "parameters": parameters,
@@ -81,18 +86,18 @@ class Cost(Callback):
             "train_seconds": seconds,
             "tokens_per_second": rate,
             "padding": 1 - tokens / self.totals["cells"] if self.totals["cells"] else None,
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": peak_memory(self._device),
             "flops_per_token": flops,
-            "mfu": rate * flops / self.ceiling if rate and flops and self.ceiling else None,
+            "mfu": rate / self._processes * flops / self.ceiling if rate and flops and self.ceiling else None,
             "energy_joules": None,
-            "device": device_name(),
+            "device": device_name(self._device),
         }
 
 
-def peak_memory() -> int:
-    """Bytes: of the accelerator where there is one, else of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+def peak_memory(device: torch.device) -> int:
+    """Bytes: on the accelerator that is used, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

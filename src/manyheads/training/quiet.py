@@ -13,5 +13,7 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # Batches are cut out of memory: a worker process would cost more than it saves.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # torchmetrics has gathered these means from all processes already.
+    warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist.*")
     # Checkpoints of the run's own folder are meant to be there when it goes on.
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")

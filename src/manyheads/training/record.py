@@ -27,6 +27,8 @@ class Record:
 
     def __init__(self, folder: Path, cfg: DictConfig, choices: dict[str, str]) -> None:
         self.folder = folder
+        # A resumed run keeps what it knew until it knows better.
+        before = read_metrics(folder) if cfg.resume is not None and (folder / "metrics.json").exists() else {}
         self.content: dict[str, Any] = {
             "status": "running",
             "reason": None,
@@ -43,6 +45,7 @@ class Record:
             "baseline": {},
             "signatures": {},
             "cost": {},
+            **before,
         }
 
     def update(self, **parts: Any) -> None:
@@ -105,10 +108,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def device_name() -> str:
-    """The accelerator's name, or the processor's."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def device_name(device: torch.device | None = None) -> str:
+    """The name of `device`, or of the accelerator if there is one, else of the processor."""
+    if torch.cuda.is_available() and (device is None or device.type == "cuda"):
+        return torch.cuda.get_device_name(device)
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
         for line in lines:
             if line.startswith("model name"):

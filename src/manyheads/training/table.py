@@ -10,10 +10,10 @@ from manyheads.training.lines import duration
 
 COLUMNS = {
     "bleu": "BLEU",
-    "bleu_lowercase": "lower-cased",
+    "bleu_lowercase": "BLEU lc",
     "chrf": "chrF",
     "accuracy": "accuracy",
-    "perplexity": "perplexity",
+    "perplexity": "ppl",
 }
 
 
@@ -23,18 +23,20 @@ def show_end(content: dict[str, Any], folder: Path) -> None:
     console.print(scores(content))
     console.print(cost(content))
     console.print(f"Weights: {content['weights']}. Everything is in [bold]{folder}[/bold]", soft_wrap=True)
-    console.print(f"  curves        tensorboard --logdir {folder / 'tensorboard'}", soft_wrap=True)
+    if (folder / "tensorboard").exists():
+        console.print(f"  curves        tensorboard --logdir {folder / 'tensorboard'}", soft_wrap=True)
     console.print(f"  score again   python scripts/evaluate.py run={folder}", soft_wrap=True)
     console.print(f"  use it        python scripts/predict.py run={folder} input=FILE", soft_wrap=True)
 
 
 def scores(content: dict[str, Any]) -> Table:
     title = f"{content['data']} · {content['model']} · {content['attention']} ({content['attention_used']})"
-    rows = {"val": content["val"], **_by_set(content["test"])}
+    rows = {name: row for name, row in {"val": content["val"], **_by_set(content["test"])}.items() if row}
     columns = [name for name in COLUMNS if any(name in row for row in rows.values())]
-    table = Table(title=title, title_justify="left")
+    note = "lc: lower-cased; ppl: perplexity; copied: BLEU of the source as it stands"
+    table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
     table.add_column("", no_wrap=True)
-    for heading in (*(COLUMNS[name] for name in columns), "BLEU of the source"):
+    for heading in (*(COLUMNS[name] for name in columns), "copied"):
         table.add_column(heading, justify="right")
     for name, row in rows.items():
         baseline = content["baseline"].get(f"{name}/bleu")
