@@ -12,7 +12,7 @@ from manyheads.task.search import Search
 
 def decoding(folder: Path, sentences: int | None) -> dict[str, Any]:
     """Sentences per second of a run's model on its first test set: greedy with and without cache, and its own beam."""
-    run = load_run(folder)
+    run = load_run(folder, device="auto")
     loader, beam = _loader(run, sentences), build.instantiate(run.config.task.search)
     greedy = replace(beam, method="greedy")
     found = {
@@ -38,7 +38,8 @@ def _loader(run: Loaded, sentences: int | None) -> list[Any]:
 
 
 def _write(run: Loaded, batches: list[Any], search: Search, cached: bool) -> dict[str, Any]:
+    device = next(run.model.parameters()).device
     wall, cpu, ids = time.perf_counter(), time.process_time(), []
-    for batch in batches:
+    for batch in (batch.to(device) for batch in batches):
         ids += search(run.model, batch.source, batch.source_lengths, run.spec, cached)
     return {"ids": ids, "seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
