@@ -37,9 +37,9 @@ def main() -> None:
 def evaluate(asked: Evaluate) -> dict[str, Any]:
     """Metrics of every test set; they and the translations are written to `evaluations/<time>/` in the run's folder."""
     # Imported here: a typo is answered without waiting for torch.
-    from manyheads import build
+    from manyheads import atomic, build
     from manyheads.load import read_config
-    from manyheads.training import atomic, record
+    from manyheads.training import record
     from manyheads.training.quiet import quiet_lightning
 
     quiet_lightning()

@@ -39,7 +39,7 @@ def predict(asked: Predict) -> None:
         for translation in translations:
             print(translation, flush=True)
         return
-    from manyheads.training import atomic
+    from manyheads import atomic
 
     atomic.write_text(asked.output, "".join(f"{translation}\n" for translation in translations))
 

@@ -7,14 +7,13 @@ and inside it, and a text that begins with spaces of its own still comes back as
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import tokenizers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from manyheads import atomic
 from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
 
@@ -70,7 +69,7 @@ class PairTokenizer:
         tables = {"both": self._source} if self.joint else {"source": self._source, "target": self._target}
         content = {"joint": self.joint, "lowercase": self.lowercase}
         content |= {name: json.loads(table.to_str()) for name, table in tables.items()}
-        _write(Path(path), json.dumps(content, ensure_ascii=False))
+        atomic.write_text(Path(path), json.dumps(content, ensure_ascii=False))
 
     @classmethod
     def load(cls, path: str | Path) -> "PairTokenizer":
@@ -148,16 +147,3 @@ def _digest(sources: list[str], targets: list[str], options: dict) -> str:
             data = text.encode()
             digest.update(len(data).to_bytes(8) + data)
     return digest.hexdigest()
-
-
-def _write(path: Path, text: str) -> None:
-    """Through a temporary name in the same folder, so that no reader, and no crash, meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -84,7 +84,8 @@ KINDS: dict[str, tuple[type, Callable[[Any, list[str]], dict[str, Any]]]] = {
 
 
 def _publish(figures: dict[str, Any], output: Path | None, argv: list[str]) -> None:
-    from manyheads.training import atomic, record
+    from manyheads import atomic
+    from manyheads.training import record
 
     content = {"date": time.strftime("%Y-%m-%d"), "arguments": argv, **figures, "environment": record.environment()}
     text = json.dumps(content, indent=2)

@@ -13,11 +13,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from manyheads import atomic
 from manyheads.data.base import DataSpec
 from manyheads.task.base import Result, Task
 from manyheads.task.search import Search
 from manyheads.task.text_scores import METRICS, scores, signatures
-from manyheads.training import atomic
 
 
 class TranslationTask(Task):

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from manyheads.training import atomic
+from manyheads import atomic
 from manyheads.training.checkpoints import folder_of
 
 

@@ -12,8 +12,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from manyheads import atomic
 from manyheads.errors import UserError
-from manyheads.training import atomic
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from manyheads import atomic
 from manyheads.errors import UserError
-from manyheads.training import atomic
 
 PACKAGES = ("torch", "lightning", "hydra-core", "datasets", "tokenizers", "torchmetrics", "triton", "sacrebleu")
 

@@ -2,8 +2,8 @@ import errno
 
 import pytest
 
+from manyheads import atomic
 from manyheads.errors import UserError
-from manyheads.training import atomic
 
 
 def fails_after_writing(problem):
