@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 import torch
 
 from manyheads.attention.mask import Mask
+from manyheads.attention.patterns import base as patterns
 
 
-class Pattern:
+@dataclass(frozen=True)
+class Pattern(patterns.Pattern):
     """Static sparsity from a function of (head, absolute query position, key) that works on numbers and tensors."""
 
-    def __init__(self, rule: Callable) -> None:
-        self.allowed = rule
+    rule: Callable
+
+    def allowed(self, h, i, j, length, causal):
+        return self.rule(h, i, j)
 
 
 @dataclass(frozen=True)
@@ -108,14 +112,28 @@ def cases(n: int) -> list[Case]:
     ]
 
 
-def attention(case: Case, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: Callable | None) -> torch.Tensor:
-    """One query of one head of one row after the other; `bias(b, h, i, j)` gives numbers to add to the scores."""
+def attention(
+    case: Case,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    bias: Callable | None,
+    shift: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """One query of one head of one row after the other; `bias(b, h, i, j)` gives numbers to add to the scores.
+
+    Softmax, or with `shift` (b, h, n) sigmoid(scores + shift).
+    """
     heads, share = q.size(1), q.size(1) // k.size(1)
-    rows = [_row(case, q, k[:, h // share], v[:, h // share], bias, b, h) for b in range(len(q)) for h in range(heads)]
+    rows = [
+        _row(case, q, k[:, h // share], v[:, h // share], bias, shift, b, h)
+        for b in range(len(q))
+        for h in range(heads)
+    ]
     return torch.stack(rows).view(len(q), heads, case.queries, -1)
 
 
-def _row(case, q, k, v, bias, b: int, h: int) -> torch.Tensor:
+def _row(case, q, k, v, bias, shift, b: int, h: int) -> torch.Tensor:
     found = []
     for i in range(case.queries):
         seen = [j for j in range(case.keys) if case.sees(b, h, i, j)]
@@ -123,5 +141,6 @@ def _row(case, q, k, v, bias, b: int, h: int) -> torch.Tensor:
         if bias is not None and seen:
             scores = scores + torch.stack([torch.as_tensor(bias(b, h, i, j)) for j in seen])
         odds = scores.exp()
-        found.append((odds / odds.sum()) @ v[b, seen] if seen else v.new_zeros(v.size(-1)))
+        weights = odds / odds.sum() if shift is None else 1 / (1 + (-scores - shift[b, h, i]).exp())
+        found.append(weights @ v[b, seen] if seen else v.new_zeros(v.size(-1)))
     return torch.stack(found)

@@ -24,7 +24,7 @@ def example():
 
 def test_every_allowed_key_weighs_the_same(example):
     uniform, config = example
-    attention = uniform(heads=4, head_dim=8, kv_heads=2, scale=config["scale"])
+    attention = uniform(heads=4, head_dim=8, layer=0, kv_heads=2, scale=config["scale"])
     q, (k, v) = torch.randn(3, 4, 5, 8), torch.randn(2, 3, 2, 5, 8)
     out = attention.attend(q, k, v, Mask(5, 5, causal=True, lengths=torch.tensor([5, 2, 0])))
     for h in range(4):
@@ -38,4 +38,4 @@ def test_its_yaml_says_what_its_constructor_asks(example):
     uniform, config = example
     assert set(config) - {"_target_", "_partial_"} == {"kv_heads", "scale"}
     assert config["_target_"].endswith(".Uniform")
-    assert "position=rope" in uniform(4, 8, 2, 1.0).why_not(None, None, None, bias=torch.zeros(1))
+    assert "position=rope" in uniform(4, 8, 0, 2, 1.0).why_not(None, None, None, bias=torch.zeros(1))

@@ -14,12 +14,12 @@ REASON = "attention.kernel=sdpa needs a Tuesday; choose attention.kernel=referen
 @pytest.fixture
 def refusing(monkeypatch):
     """A kernel that refuses; what it would compute is wrong, so that using it all the same shows."""
-    monkeypatch.setattr(sdpa, "why_not", lambda q, k, mask, bias: REASON)
-    monkeypatch.setattr(sdpa, "attend", lambda q, k, v, mask, bias, dropout: q * float("nan"))
+    monkeypatch.setattr(sdpa, "why_not", lambda q, k, mask, bias, shift: REASON)
+    monkeypatch.setattr(sdpa, "attend", lambda q, k, v, mask, bias, dropout, shift: q * float("nan"))
 
 
 def softmax(strict: bool, kernel: str = "sdpa") -> Softmax:
-    return Softmax(heads=2, head_dim=4, kv_heads=None, kernel=kernel, dropout=0.0, strict=strict)
+    return Softmax(2, 4, 0, kv_heads=None, kernel=kernel, dropout=0.0, strict=strict, pattern=None)
 
 
 def tensors() -> list[torch.Tensor]:
@@ -69,4 +69,4 @@ def test_kv_heads_that_do_not_divide_are_told_those_that_do(kv_heads):
     with pytest.raises(
         UserError, match=rf"attention\.kv_heads={kv_heads} .* 6 query heads; choose one of 1, 2, 3, 6\."
     ):
-        Softmax(heads=6, head_dim=4, kv_heads=kv_heads, kernel="sdpa", dropout=0.0, strict=False)
+        Softmax(6, 4, 0, kv_heads=kv_heads, kernel="sdpa", dropout=0.0, strict=False, pattern=None)

@@ -27,6 +27,7 @@ HANDED_IN = {
     "dim": "by the stack",
     "heads": "by the stack",
     "head_dim": "by the stack",
+    "layer": "by the stack",
     "hidden": "by the stack",
     "dropout": "by the stack",
     "cross": "by the stack",

@@ -16,12 +16,16 @@ class Attention(nn.Module, ABC):
     heads, kv_heads: query heads h and key-value heads g; g divides h, and query head i reads key-value head ⌊i·g/h⌋.
         `kv_heads` None means as many as `heads`.
     head_dim: d, the size of one head.
+    layer: the number of the block it belongs to, from 0, for what differs between layers.
     """
 
     exact: bool
     """Whether the rule computes its own definition exactly, so that kernels may stand in for each other."""
 
-    def __init__(self, heads: int, head_dim: int, kv_heads: int | None) -> None:
+    recurrent: bool = False
+    """Whether decoding may carry a state of constant size (`advance`) instead of all earlier keys and values."""
+
+    def __init__(self, heads: int, head_dim: int, layer: int, kv_heads: int | None) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
         if kv_heads < 1 or heads % kv_heads:
@@ -29,7 +33,7 @@ class Attention(nn.Module, ABC):
             raise UserError(
                 f"attention.kv_heads={kv_heads} does not divide the {heads} query heads; choose one of {fitting}."
             )
-        self.heads, self.head_dim, self.kv_heads = heads, head_dim, kv_heads
+        self.heads, self.head_dim, self.layer, self.kv_heads = heads, head_dim, layer, kv_heads
 
     @abstractmethod
     def attend(

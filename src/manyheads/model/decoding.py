@@ -27,7 +27,7 @@ class Context:
     def read_by(self, queries: int) -> tuple[Tensor, Mask]:
         """The states, and the mask for so many queries per sentence; steps of one width share it."""
         if self._mask is None or self._mask.queries != queries:
-            self._mask = Mask(queries, self.states.size(1), lengths=self.lengths)
+            self._mask = Mask(queries, self.states.size(1), lengths=self.lengths, cross=True)
         return self.states, self._mask
 
     def select(self, sentences: Int[Tensor, "b"]) -> "Context":
@@ -102,8 +102,8 @@ class Cached(Decoding):
         # The newest token sees all before it; with one start per row, stale keys behind a row's own end are padding.
         keys = self.longest + 1
         if isinstance(self.start, int):
-            return Mask(1, keys)
-        return Mask(1, keys, lengths=self.start + 1, offset=self.start)
+            return Mask(1, keys, causal=True)
+        return Mask(1, keys, causal=True, lengths=self.start + 1, offset=self.start)
 
 
 class Recomputed(Decoding):

@@ -20,9 +20,11 @@ Factory = Callable[..., nn.Module]
 class MultiHead(nn.Module):
     """Projects to heads, lets them read, and mixes what they found."""
 
-    def __init__(self, dim: int, heads: int, head_dim: int, attention: Callable[..., Attention], bias: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, head_dim: int, layer: int, attention: Callable[..., Attention], bias: bool
+    ) -> None:
         super().__init__()
-        self.attention = attention(heads=heads, head_dim=head_dim)
+        self.attention = attention(heads=heads, head_dim=head_dim, layer=layer)
         self.q = nn.Linear(dim, heads * head_dim, bias=bias)
         self.kv = nn.Linear(dim, 2 * self.attention.kv_heads * head_dim, bias=bias)
         self.out = nn.Linear(heads * head_dim, dim, bias=bias)
@@ -129,7 +131,7 @@ class Residual(nn.Module):
 class Block(nn.Module):
     """Tokens read each other, then (where `cross`) a context, then think for themselves.
 
-    norm: factory of a norm over `dim`; feedforward: factory of a module dim → dim; pre_norm: where the norm sits;
+    layer: the number of the block in its stack, from 0; norm: factory of a norm over `dim`; feedforward: factory of a module dim → dim; pre_norm: where the norm sits;
     bias: whether the projections of attention have one.
     """
 
@@ -138,6 +140,7 @@ class Block(nn.Module):
         dim: int,
         heads: int,
         head_dim: int,
+        layer: int,
         hidden: int,
         dropout: float,
         cross: bool,
@@ -152,7 +155,8 @@ class Block(nn.Module):
         def residual(inner: nn.Module) -> Residual:
             return Residual(inner, norm(dim), dropout, pre_norm)
 
-        shape = {"dim": dim, "heads": heads, "head_dim": head_dim, "attention": attention, "bias": bias}
+        size = {"dim": dim, "heads": heads, "head_dim": head_dim, "layer": layer}
+        shape = {**size, "attention": attention, "bias": bias}
         self.read_own = residual(SelfAttention(**shape))
         self.read_context = residual(CrossAttention(**shape)) if cross else None
         self.think = residual(feedforward(dim=dim, hidden=hidden))

@@ -148,7 +148,7 @@ class EncoderDecoder(nn.Module):
     ) -> Float[Tensor, "b m dim"]:
         """States of the target's tokens; right padding of the target needs no lengths: nobody looks to the right."""
         n, m = source.size(1), target.size(1)
-        context = self.encode(source, source_lengths), Mask(m, n, lengths=source_lengths)
+        context = self.encode(source, source_lengths), Mask(m, n, lengths=source_lengths, cross=True)
         return self.decoder(self.embed_target(target), Mask(m, m, causal=True), context=context)
 
     def teach(

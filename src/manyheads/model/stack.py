@@ -38,7 +38,7 @@ class Stack(nn.Module):
         self.position = position(**size)
         self.dropout = nn.Dropout(dropout)
         parts = {"hidden": hidden, "dropout": dropout, "cross": cross, "attention": attention}
-        self.blocks = nn.ModuleList(block(**size, **parts) for _ in range(layers))
+        self.blocks = nn.ModuleList(block(**size, **parts, layer=layer) for layer in range(layers))
         self.norm = self.blocks[-1].closing_norm(dim)
 
     def forward(

@@ -7,8 +7,11 @@ from types import ModuleType
 
 from manyheads.errors import UserError
 
-PREFERENCE = ("sdpa", "reference")
-"""Which exact kernel takes over when the chosen one cannot run: the fastest first, the specification last."""
+SPARSE = ("flash", "blocked", "sdpa", "reference")
+"""Which exact kernel takes over when the chosen one cannot run, where a pattern lets most keys be skipped."""
+
+DENSE = ("sdpa", "flash", "blocked", "reference")
+"""The same where every key may be needed: the library's own first, the specification last."""
 
 
 @cache

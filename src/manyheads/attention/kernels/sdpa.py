@@ -12,7 +12,9 @@ from manyheads.attention.bias import Bias, as_tensor
 from manyheads.attention.mask import Mask
 
 
-def why_not(q: Tensor, k: Tensor, mask: Mask, bias: Bias | None) -> str | None:
+def why_not(q: Tensor, k: Tensor, mask: Mask, bias: Bias | None, shift: Tensor | None) -> str | None:
+    if shift is not None:
+        return "attention.kernel=sdpa computes softmax alone: take attention.kernel=any."
     return None
 
 
@@ -23,6 +25,7 @@ def attend(
     mask: Mask,
     bias: Bias | None,
     dropout: float,
+    shift: Tensor | None,
 ) -> Float[Tensor, "b h n d"]:
     """softmax(q kᵀ / √d + bias) v over the allowed keys, by the backend that torch chooses."""
     with _backend(q, k):
