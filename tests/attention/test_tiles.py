@@ -1,5 +1,5 @@
-"""Tile lists against the dense mask, over random masks of every kind: nothing needed is missing, nothing is called whole
-that is not."""
+"""Tile lists against the dense mask, over random masks of every kind: nothing needed is missing, and nothing that is
+called whole is not."""
 
 import pytest
 import torch
@@ -78,7 +78,7 @@ def test_lists_hold_what_is_needed(seed):
         allowed = Mask(mask.queries, mask.keys, mask.causal, mask.lengths, mask.documents, None, mask.offset)
         rest = allowed.dense(H, CPU).expand(B, H, -1, -1)
         inside = listed.repeat_interleave(query_tile, 2).repeat_interleave(key_tile, 3)
-        assert (dense == rest & inside[:, :, : mask.queries, : mask.keys]).all()
+        assert torch.equal(dense, rest & inside[:, :, : mask.queries, : mask.keys])
 
     back, _ = marked(found.transposed.bounds, found.transposed.index, rows)
     assert (back.transpose(2, 3) == listed).all()

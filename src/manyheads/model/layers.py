@@ -131,8 +131,8 @@ class Residual(nn.Module):
 class Block(nn.Module):
     """Tokens read each other, then (where `cross`) a context, then think for themselves.
 
-    layer: the number of the block in its stack, from 0; norm: factory of a norm over `dim`; feedforward: factory of a module dim → dim; pre_norm: where the norm sits;
-    bias: whether the projections of attention have one.
+    layer: the number of the block in its stack, from 0; norm: factory of a norm over `dim`; feedforward: factory of a
+    module dim → dim; pre_norm: where the norm sits; bias: whether the projections of attention have one.
     """
 
     def __init__(

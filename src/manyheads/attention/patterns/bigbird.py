@@ -91,12 +91,9 @@ class BigBird(Pattern):
         behind = before * 0 if causal else (end - resume).clamp(min=0)
         count, found = before + behind, []
         for t in range(self.random):
+            low, high = t * count // self.random, (t + 1) * count // self.random
             # Fewer candidates than draws: each is taken once.
-            slot = torch.where(
-                count > self.random,
-                ((t << FRACTION) + self._noise(h, mine, t)) * count // (self.random << FRACTION),
-                t,
-            )
+            slot = torch.where(count > self.random, low + (self._noise(h, mine, t) * (high - low) >> FRACTION), t)
             block = torch.where(slot < before, self.globals + slot, resume + slot - before)
             found.append(torch.where(slot < count, block, -1))
         return found
