@@ -69,6 +69,10 @@ class Mask:
             raise ValueError(f"this mask has a pattern of its own, {self.pattern}; it takes no second one")
         return self.once(("within", pattern), lambda: replace(self, pattern=pattern))
 
+    def without_pattern(self) -> "Mask":
+        """What this mask says besides its pattern."""
+        return self if self.pattern is None else self.once("without_pattern", lambda: replace(self, pattern=None))
+
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """`make()`, remembered under `key` for as long as this mask lives (one batch)."""
         if key not in self._derived:

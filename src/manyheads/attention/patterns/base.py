@@ -44,6 +44,15 @@ class Pattern(ABC):
         """Whether heads differ."""
         return True
 
+    @property
+    def tile(self) -> int:
+        """Side of the tiles into which it falls best."""
+        return 64
+
+    def relative(self, first: int, runs: tuple[tuple[int, int], ...]) -> bool:
+        """Whether, from query position `first` on and in these runs of keys, only the distance of query and key counts."""
+        return False
+
     def at(self, layer: int) -> "Pattern":
         """The pattern of this layer, where layers differ."""
         return self

@@ -76,6 +76,11 @@ class BigBird(Pattern):
     def per_head(self) -> bool:
         return self.random > 0
 
+    @property
+    def tile(self) -> int:
+        whole = [size for size in range(16, 129) if self.block % size == 0]
+        return max(whole, default=-(-16 // self.block) * self.block)
+
     def at(self, layer: int) -> "BigBird":
         return replace(self, seed=self.seed + (layer << 32))
 

@@ -62,3 +62,6 @@ class Window(Pattern):
     @property
     def per_head(self) -> bool:
         return False
+
+    def relative(self, first: int, runs: tuple[tuple[int, int], ...]) -> bool:
+        return first >= self.globals and all(low >= self.globals for low, _ in runs)
