@@ -7,7 +7,7 @@ from torch import Tensor
 
 from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
-from manyheads.attention.kernels.registry import DENSE, SPARSE, find, names
+from manyheads.attention.kernels.registry import ACCELERATED, DENSE, SPARSE, find, names
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
 from manyheads.errors import UserError
@@ -76,6 +76,8 @@ class Exact(Attention):
         """The computation for these inputs: the chosen kernel's, or that of the first other one that can run."""
         refused = None
         for name, why_not, attend in self._kernels:
+            if name in ACCELERATED and name != self.kernel and q.device.type == "cpu":
+                continue
             reason = why_not(q, k, mask, bias, shift)
             if reason is None:
                 self._note(name, refused)

@@ -1,5 +1,5 @@
 """Strips of neighbouring queries whose keys are few runs of neighbours, the same for all heads: windows, causal, lengths,
-documents. Keys are read where they lie."""
+documents."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from manyheads.attention.bias import Bias, DistanceBias
 from manyheads.attention.kernels.strips.strip import Sizes, Strip, hidden
 from manyheads.attention.mask import Mask
 
-QUERIES = 64
+QUERIES = 96
 """Queries of a strip where the keys depend on them: a window of w keys reads w + QUERIES."""
 
 Run = tuple[int, int]
@@ -39,10 +39,11 @@ class Runs(Strip):
     def keys(self, x: Tensor) -> Tensor:
         part = x[self.rows, self.groups]
         if len(self.runs) == 1:
-            part = part[:, :, self.runs[0][0] : self.runs[0][1]]
+            # Contiguous, or each product would copy them for itself.
+            part = part[:, :, self.runs[0][0] : self.runs[0][1]].contiguous()
         else:
             part = torch.cat([part[:, :, low:high] for low, high in self.runs], 2)
-        return part.reshape(-1, *part.shape[2:])
+        return part.view(-1, *part.shape[2:])
 
     def put(self, part: Tensor, whole: Tensor) -> None:
         place = whole[self.rows, self.heads, self.span]
@@ -90,6 +91,14 @@ def _steps(total: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, total)) for start in range(0, total, step)]
 
 
+def _even(whole: slice, most: int) -> list[slice]:
+    """As few parts of at most `most` as there can be, all about equally long."""
+    length = whole.stop - whole.start
+    parts = -(-length // most)
+    edges = [whole.start + length * part // parts for part in range(parts + 1)]
+    return [slice(low, high) for low, high in zip(edges, edges[1:], strict=False)]
+
+
 def runs(mask: Mask, sizes: Sizes, bias: Bias | None, dtype: torch.dtype, device: torch.device) -> list[Strip]:
     """Strips for long rows: all rows together where the mask is the same for all, else one by one."""
     rows = [slice(0, sizes.rows)] if mask.rows == 1 else _steps(sizes.rows, 1)
@@ -129,12 +138,9 @@ class _Row:
             yield from self._strips(span, found, count)
 
     def _strips(self, span: slice, found: tuple[Run, ...], count: int) -> Iterator[Strip]:
-        each = (span.stop - span.start) * count * self.sizes.share
-        groups = max(1, min(self.sizes.kv_heads, self.sizes.scores // each))
-        rows = max(1, self.sizes.scores // (each * groups)) if groups == self.sizes.kv_heads else 1
-        for some in _steps(self.rows.stop - self.rows.start, rows):
-            some = slice(some.start + self.rows.start, some.stop + self.rows.start)
-            for part in _steps(self.sizes.kv_heads, groups):
+        each, groups = (span.stop - span.start) * count * self.sizes.share, self.sizes.kv_heads
+        for some in _even(self.rows, max(1, self.sizes.scores // (each * groups))):
+            for part in _even(slice(0, groups), max(1, self.sizes.scores // each)):
                 added, blind = self._added(some, part, span, found)
                 yield Runs(added, slice(None), blind, some, part, span, found, self.sizes.share)
 
