@@ -1,4 +1,4 @@
-"""`python scripts/benchmark.py pipeline|decoding KEY=VALUE …`: measurements of this machine, side by side."""
+"""`python scripts/benchmark.py pipeline|decoding|attention|compiled KEY=VALUE …`: measurements, side by side."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from manyheads.config.arguments import guarded, parse
 from manyheads.config.names import did_you_mean
 from manyheads.config.threads import calm_threads
 from manyheads.errors import UserError
+from manyheads.measure.attention.asked import Attention
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,14 @@ class Decoding:
     output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures"})
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """What our Triton kernels become for a Hopper GPU (sm_90a), without one: registers, spills, shared memory."""
+
+    only: str | None = field(default=None, metadata={"help": "words of the kernels' names; null: all, in 20 minutes"})
+    output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures"})
+
+
 def main() -> None:
     """The command line."""
     calm_threads()
@@ -52,13 +61,13 @@ def measure(argv: list[str]) -> None:
         return
     if name not in KINDS:
         raise UserError(f"{name} is no measurement.{did_you_mean(name, KINDS)} There are {', '.join(KINDS)}.")
-    arguments, run = KINDS[name]
+    arguments, run, hands_on = KINDS[name]
     own = {f.name for f in fields(arguments)}
-    asked = parse(
-        arguments, [a for a in argv[1:] if run is not _pipeline or a.partition("=")[0] in own or a == "--help"]
-    )
-    overrides = [a for a in argv[1:] if a.partition("=")[0] not in own]
-    _publish(run(asked, overrides), asked.output, argv)
+    overrides = [a for a in argv[1:] if a.partition("=")[0] not in own and hands_on(a)]
+    asked = parse(arguments, [a for a in argv[1:] if a not in overrides])
+    figures = run(asked, overrides)
+    if figures is not None:
+        _publish(figures, asked.output, argv)
 
 
 def _pipeline(asked: Pipeline, overrides: list[str]) -> dict[str, Any]:
@@ -77,9 +86,27 @@ def _decoding(asked: Decoding, overrides: list[str]) -> dict[str, Any]:
     return decoding(asked.run, asked.sentences)
 
 
-KINDS: dict[str, tuple[type, Callable[[Any, list[str]], dict[str, Any]]]] = {
-    "pipeline": (Pipeline, _pipeline),
-    "decoding": (Decoding, _decoding),
+def _attention(asked: Attention, overrides: list[str]) -> None:
+    """Writes a folder of its own."""
+    from manyheads.measure.attention.bench import bench
+
+    bench(asked, overrides)
+
+
+def _compiled(asked: Compiled, overrides: list[str]) -> dict[str, Any]:
+    from manyheads.measure.compiled import figures
+
+    return figures(asked.only)
+
+
+Kind = tuple[type, Callable[[Any, list[str]], dict[str, Any] | None], Callable[[str], bool]]
+"""Its arguments, what it does, and which other arguments it hands on as overrides of a config."""
+
+KINDS: dict[str, Kind] = {
+    "pipeline": (Pipeline, _pipeline, lambda argument: argument not in ("--help", "-h")),
+    "decoding": (Decoding, _decoding, lambda argument: False),
+    "compiled": (Compiled, _compiled, lambda argument: False),
+    "attention": (Attention, _attention, lambda argument: "." in argument.partition("=")[0] and "=" in argument),
 }
 
 
