@@ -1,0 +1,1 @@
+"""Triton kernels as torch operators: launch, shapes for the compiler, gradients."""

@@ -1,0 +1,1 @@
+"""Triton source alone: pointers and strides in; nothing of the package is imported."""
