@@ -40,7 +40,7 @@ KINDS = [
 
 
 def parts(position: str = "rope", block: str = "modern", kv_heads: int | None = 2, dropout: float = 0.0) -> dict:
-    attention = partial(Softmax, kv_heads=kv_heads, kernel="sdpa", dropout=0.0, strict=True)
+    attention = partial(Softmax, kv_heads=kv_heads, kernel="sdpa", dropout=0.0, strict=True, pattern=None)
     factories = {"block": BLOCKS[block], "attention": attention, "position": POSITIONS[position]}
     return {"dim": 16, "heads": 4, "head_dim": None, "hidden": 24, "dropout": dropout} | factories
 

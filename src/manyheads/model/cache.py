@@ -1,9 +1,15 @@
-"""What decoding remembers: keys and values of key-value heads (never of query heads), one store per layer."""
+"""What decoding remembers: keys and values of key-value heads (never of query heads), one store per layer; or, where an
+attention sums over keys, only the sums.
+"""
+
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from manyheads.attention.base import Attention
+from manyheads.attention.recurrent import Prompt
 from manyheads.position.base import Start
 
 
@@ -11,11 +17,13 @@ class LayerCache:
     """Keys and values of one layer: those of its own tokens grow, those of the context are made once.
 
     Own tokens are stored per row (b·width rows); the context per sentence, since the beams of a sentence share it.
+    A recurrent attention keeps `state` instead of own keys and values: tensors whose size no step changes.
     """
 
     def __init__(self) -> None:
         self.own: tuple[Tensor, Tensor] | None = None
         self.context: tuple[Tensor, Tensor] | None = None
+        self.state: Any = None
         self._filled = 0
 
     def append(
@@ -36,6 +44,23 @@ class LayerCache:
             store[rows, :, start] = new[:, :, 0]
         return self.own
 
+    def advance(
+        self,
+        attention: Attention,
+        q: Float[Tensor, "r h n d"],
+        k: Float[Tensor, "r g n d"],
+        v: Float[Tensor, "r g n d"],
+        start: Start,
+    ) -> Float[Tensor, "r h n d"]:
+        """What new tokens read that stand behind all earlier ones; a recurrent attention's state goes on.
+
+        Keys of a prompt wait in the store until the first step says how many of each row are real, and then go.
+        """
+        if self.own is not None:
+            self.state, self.own = Prompt(*(store[:, :, : self._filled] for store in self.own), start), None
+        out, self.state = attention.advance(q, k, v, self.state)
+        return out
+
     def _make_room(self, k: Tensor, length: int) -> None:
         if self.own is not None and self.own[0].size(2) >= length:
             return
@@ -52,5 +77,7 @@ class LayerCache:
         """Keeps and orders rows; `sentences`, where given, says which contexts stay."""
         if self.own is not None:
             self.own = tuple(store[rows] for store in self.own)
+        if self.state is not None:
+            self.state = self.state.rows(rows)
         if self.context is not None and sentences is not None:
             self.context = tuple(store[sentences] for store in self.context)
