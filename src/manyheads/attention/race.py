@@ -222,12 +222,10 @@ def aside(device: torch.device) -> Iterator[None]:
         yield
 
 
-def seconds(
-    run: Callable[[], None],
-    device: torch.device,
-    enough: float = float("inf"),
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
+clock = time.perf_counter
+
+
+def seconds(run: Callable[[], None], device: torch.device, enough: float = float("inf")) -> float:
     """The shortest time of a call. The first call, which may compile, counts only where it is long by itself.
 
     enough: who takes longer has lost, and is not timed more closely.

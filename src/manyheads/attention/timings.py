@@ -31,12 +31,12 @@ class Timings:
         self.told: set[str] = set()
 
     def add(self, case: str, found: Found) -> None:
-        self.known = {**(self._read() if self.path.exists() else {}), **self.known, case: found}
+        self.known = {**self._read(), **self.known, case: found}
         content = {"environment": self.environment, "seconds": self.known}
         try:
             atomic.write_text(self.path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        except UserError as problem:
-            log.warning("attention=auto measures again next time: %s", problem)
+        except (OSError, UserError) as problem:
+            log.warning("attention=auto cannot remember what it measured: %s", problem)
 
     def _read(self) -> dict[str, Found]:
         if not self.path.exists():
