@@ -16,19 +16,20 @@ ARROWS = {
     "errors": set(),
     "atomic": {"errors"},
     "config": {"errors"},
-    "attention": {"errors"},
+    "attention": {"atomic", "errors"},
     "attention.load": {"config"},
     "position": {"attention", "errors"},
     "data": {"atomic", "errors"},
     "model": {"attention", "position", "data.base", "errors"},
+    "preflight": {"attention", "model", "errors"},
     "training": {"atomic", "errors"},
     "task": {"atomic", "model", "data", "training", "errors"},
     "pruning": {"model", "errors"},
     "analysis": {"attention", "model", "task", "errors"},
     "report": {"errors"},
-    "build": {"config", "data", "model", "task", "training", "pruning", "analysis", "errors"},
+    "build": {"attention", "config", "data", "model", "task", "training", "pruning", "analysis", "errors"},
     "load": {"build", "config", "data", "model", "task", "training", "errors"},
-    "measure": {"atomic", "build", "load", "config", "data", "model", "task", "training", "errors"},
+    "measure": {"atomic", "attention", "build", "load", "config", "data", "model", "task", "training", "errors"},
 }
 """What each part may import of the others, and single modules beyond their part.
 

@@ -13,10 +13,12 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from omegaconf import DictConfig
 from torch import nn
 
+from manyheads.attention.layers import Layers
 from manyheads.config.objects import instantiate
 from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
 from manyheads.model.shapes import DecoderOnly
+from manyheads.model.stack import Stack
 from manyheads.task.base import groups
 from manyheads.training.checkpoints import AtomicIO
 from manyheads.training.lines import ProgressLines
@@ -31,11 +33,20 @@ def data(cfg: DictConfig) -> LightningDataModule:
 
 def model(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """The model for data of this `spec`, or the reason why the two do not go together."""
-    made = _sensible("model", lambda: instantiate(cfg.model)(spec=spec))
-    for reason in (_unfit(made, spec), _too_long(made, spec)):
+    made = _sensible("model", lambda: instantiate(cfg.model)(spec=spec, **_attentions(cfg)))
+    for reason in (_unfit(made, spec), _too_long(made, spec), _too_many(cfg.layers_attention or [], made)):
         if reason is not None:
             raise UserError(reason)
     return made
+
+
+def _attentions(cfg: DictConfig) -> dict[str, Any]:
+    """What replaces the model's one attention where layers differ, or sequences read each other in another way."""
+    if cfg.layers_attention is None and cfg.cross_attention is None:
+        return {}
+    made = {name: instantiate(node) for name, node in cfg.attentions.items()}
+    within = [made[name] for name in cfg.layers_attention or []] or [instantiate(cfg.attention)]
+    return {"attention": Layers(within, made.get(cfg.cross_attention))}
 
 
 def task(cfg: DictConfig, made: nn.Module, spec: DataSpec) -> LightningModule:
@@ -91,6 +102,13 @@ def _unfit(made: nn.Module, spec: DataSpec) -> str | None:
         return (
             "model=encoder_only cannot write, so it cannot translate: take model=encoder_decoder or model=decoder_only."
         )
+    return None
+
+
+def _too_many(names: list[str], made: nn.Module) -> str | None:
+    layers = max(len(stack.blocks) for stack in made.modules() if isinstance(stack, Stack))
+    if len(names) > layers:
+        return f"layers_attention names {len(names)} attentions, but no part of the model has more than {layers} layers."
     return None
 
 

@@ -17,8 +17,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from manyheads import build
+from manyheads import build, preflight
 from manyheads.config import places, refusals
+from manyheads.config.layers import name_layers, title
 from manyheads.data.tokenizer import PairTokenizer
 from manyheads.errors import UserError
 from manyheads.training import average, checkpoints, record
@@ -42,11 +43,13 @@ class Run:
         self.overrides = list(hydra.overrides.task)
         self.writes = rank_zero_only.rank == 0
         places.make_absolute(cfg)
+        name_layers(cfg, str(hydra.runtime.choices.get("attention")))
         refusals.refuse(cfg, self.overrides, sweeps=hydra.mode == RunMode.MULTIRUN)
         if self.writes:
             self.lock = lock(self.folder, new=cfg.resume is None)
         choices = hydra.runtime.choices if cfg.resume is None else record.read_choices(self.folder)
         self.choices = {group: str(choices.get(group)) for group in GROUPS}
+        self.choices["attention"] = title(cfg, self.choices["attention"])
         self.record = record.Record(self.folder, cfg, self.choices)
         self.cost, self.begun = Cost(), False
 
@@ -75,6 +78,14 @@ class Run:
             self.data.tokenizer.save(self.folder / "tokenizer.json")
             if self.cfg.resume is not None:
                 self._begin()
+
+    def check(self) -> None:
+        """Refuses a model that cannot be right, before it trains."""
+        if self.cfg.preflight:
+            forks = any(word in str(self.cfg.trainer.strategy) for word in ("fork", "spawn"))
+            # A GPU that this process has touched is lost to those that it forks.
+            device = torch.device("cpu") if forks else self.trainer.strategy.root_device
+            preflight.check(self.model, self.cfg.trainer.precision, device)
 
     def fit(self) -> None:
         try:
@@ -241,7 +252,12 @@ GROUPS = ("data", "model", "attention", "position", "optimizer", "schedule")
 
 def used(model: torch.nn.Module) -> str:
     """Which kernels really computed, in the order of their layers."""
-    names = [module.used for module in model.modules() if hasattr(module, "why_not")]
+    names, inside = [], set()
+    for module in model.modules():
+        # An attention may hold others that it chose from.
+        if hasattr(module, "why_not") and module not in inside:
+            inside.update(module.modules())
+            names += module.used.split("+")
     return "+".join(dict.fromkeys(names))
 
 

@@ -22,6 +22,7 @@ def train(cfg: "DictConfig") -> Any:
     with Run(cfg) as run:
         run.build()
         if cfg.train:
+            run.check()
             run.fit()
             run.choose_weights()
         if cfg.test:

@@ -4,7 +4,7 @@ import pytest
 
 MISTAKES = {
     "attention=slidng_window": ["attention=slidng_window", "Did you mean sliding_window?", "attention: dense, sliding"],
-    "atention=dense": ["atention=dense", "Did you mean attention?"],
+    "atention=dense": ["atention=dense", "Did you mean attention"],
     "data/toy=1": ["data/toy=1", "no group data/toy"],
     "optimizer.lrr=1": ["optimizer.lrr=1", "Did you mean optimizer.lr?", "valid: betas, lr"],
     "optimizr.lr=1": ["optimizr.lr=1", "Did you mean optimizer.lr?"],

@@ -8,6 +8,7 @@ RESUMABLE = (
     "resume",
     "train",
     "test",
+    "preflight",
     "optimized_metric",
     "hydra.",
     "paths.",

@@ -14,12 +14,16 @@ class Schema:
     seed: int = MISSING
     train: bool = MISSING
     test: bool = MISSING
+    preflight: bool | None = None
     ckpt_path: str | None = None
     resume: str | None = None
     optimized_metric: str | None = None
 
     position: Any = MISSING
     attention: Any = MISSING
+    layers_attention: list[str] | None = None
+    cross_attention: str | None = None
+    attentions: Any = None
     model: Any = MISSING
     task: Any = MISSING
     optimizer: Any = MISSING

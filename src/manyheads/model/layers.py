@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
+from manyheads.attention.layers import across
 from manyheads.attention.mask import Mask
 from manyheads.errors import UserError
 from manyheads.model.cache import LayerCache
@@ -38,10 +39,14 @@ class MultiHead(nn.Module):
 
     def read(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None) -> Float[Tensor, "b h n d"]:
         """What the queries find; a UserError where this attention cannot run on these inputs."""
+        self.check(q, k, mask, bias)
+        return self.attention.attend(q, k, v, mask, bias)
+
+    def check(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None) -> None:
+        """A UserError where this attention cannot run on these inputs."""
         reason = self.attention.why_not(q, k, mask, bias)
         if reason is not None:
             raise UserError(reason)
-        return self.attention.attend(q, k, v, mask, bias)
 
     def mix(self, read: Float[Tensor, "b h n d"]) -> Float[Tensor, "b n dim"]:
         return self.out(rearrange(read, "b h n d -> b n (h d)"))
@@ -60,14 +65,27 @@ class SelfAttention(MultiHead):
     ) -> Float[Tensor, "b n dim"]:
         q, (k, v) = self.queries(x), self.keys_values(x)
         q, k = position.rotate(q, k, start)
+        if cache is not None and self.attention.recurrent and not _is_prompt(x, start):
+            self.check(q, k, mask, position.bias)
+            return self.mix(cache.advance(self.attention, q, k, v, start))
         if cache is not None:
             k, v = cache.append(k, v, start)
             k, v = k[:, :, : mask.keys], v[:, :, : mask.keys]
         return self.mix(self.read(q, k, v, mask, position.bias))
 
 
+def _is_prompt(x: Tensor, start: Start) -> bool:
+    """Whether these are the first tokens, several at once: rows of different lengths, padded."""
+    return x.size(1) > 1 and isinstance(start, int) and start == 0
+
+
 class CrossAttention(MultiHead):
     """Tokens read a context; hypotheses of one sentence read the same one, side by side as further queries."""
+
+    def __init__(
+        self, dim: int, heads: int, head_dim: int, layer: int, attention: Callable[..., Attention], bias: bool
+    ) -> None:
+        super().__init__(dim, heads, head_dim, layer, across(attention), bias)
 
     def forward(
         self,

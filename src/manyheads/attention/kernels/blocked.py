@@ -1,12 +1,13 @@
-"""Plain torch that computes only what a mask lets be seen, in strips: the fast path of CPUs, and at home on any device.
+"""Plain torch that computes only what a mask lets be seen, in strips: the fast path of CPUs, at home on any device.
 
-Time and memory grow with the pairs that the pattern allows, linearly with length for windows and BigBird; nothing the size
-of queries × keys exists, no mask either.
+Time and memory grow with the pairs that the pattern allows, linearly with length for windows and BigBird; nothing the
+size of queries × keys exists, no mask either.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch._compile import _disable_dynamo  # the public torch.compiler.disable imports the compiler: 9 seconds
 
 from manyheads.attention.bias import Bias
 from manyheads.attention.kernels.strips.function import Attend
@@ -20,7 +21,7 @@ def why_not(q: Tensor, k: Tensor, mask: Mask, bias: Bias | None, shift: Tensor |
     return None
 
 
-@torch.compiler.disable
+@_disable_dynamo
 def attend(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b g m d"],

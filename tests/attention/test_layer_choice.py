@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from manyheads import build
+from manyheads.attention.softmax import Softmax
+from manyheads.config.compose import compose
+from manyheads.config.layers import name_layers, title
+from manyheads.data.base import DataSpec
+from manyheads.errors import UserError
+from manyheads.model.layers import CrossAttention, SelfAttention
+
+SPEC = DataSpec("translation", 60, 60, True, 32, 0, 1, 2, 4)
+
+
+def made(*overrides: str, chosen: str = "dense"):
+    cfg = compose([f"attention={chosen}", "model.decoder_layers=3", *overrides])
+    name_layers(cfg, chosen)
+    return build.model(cfg, SPEC), cfg
+
+
+def widths(model, kind) -> list[int | None]:
+    attentions = [layer.attention for layer in model.modules() if type(layer) is kind]
+    return [attention.pattern and attention.pattern.width for attention in attentions]
+
+
+def test_layers_take_turns_and_encoder_and_decoder_count_from_their_own_first():
+    model, cfg = made("layers_attention=[sliding_window,dense]")
+    assert widths(model, SelfAttention) == [256, None, 256, None, 256]
+    assert title(cfg, "dense") == "sliding_window+dense"
+
+
+def test_the_chosen_attention_keeps_what_was_set_in_it():
+    overrides = ("layers_attention=[dense,sliding_window]", "attention.pattern.width=7", "attention.kv_heads=2")
+    model, _ = made(*overrides, chosen="sliding_window")
+    assert widths(model, SelfAttention) == [None, 7, None, 7, None]
+    assert [layer.attention.kv_heads for layer in model.modules() if type(layer) is SelfAttention] == [4, 2, 4, 2, 4]
+
+
+def test_another_attention_between_sequences():
+    model, cfg = made("cross_attention=gqa")
+    kinds = [(type(layer), layer.attention.kv_heads) for layer in model.modules() if hasattr(layer, "attention")]
+    assert [g for kind, g in kinds if kind is CrossAttention] == [2, 2, 2]
+    assert [g for kind, g in kinds if kind is SelfAttention] == [4] * 5
+    assert title(cfg, "dense") == "dense across gqa"
+    source = torch.randint(5, 60, (2, 7))
+    model.eval()(source, torch.tensor([7, 3]), source)
+
+
+def test_a_config_holds_what_its_names_meant():
+    _, cfg = made("layers_attention=[sliding_window]")
+    cfg.attentions.sliding_window.pattern.width = 3
+    name_layers(cfg, "dense")
+    assert widths(build.model(cfg, SPEC), SelfAttention) == [3] * 5
+
+
+def test_more_names_than_layers_are_refused():
+    with pytest.raises(UserError, match="names 4 attentions, but no part of the model has more than 3 layers"):
+        made("layers_attention=[dense,gqa,dense,gqa]")
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(Exception, match="sliding"):
+        made("layers_attention=[slidng_window]")
+
+
+def test_without_names_nothing_changes():
+    model, cfg = made()
+    assert cfg.attentions is None
+    assert all(type(layer.attention) is Softmax for layer in model.modules() if hasattr(layer, "attention"))
