@@ -39,10 +39,10 @@ def test_hands_over_to_an_exact_kernel_and_says_so_once(refusing, caplog):
     assert attention.why_not(q, k, Mask(3, 3)) is None
     with caplog.at_level(logging.WARNING):
         found = [attention.attend(q, k, v, Mask(3, 3, causal=True)) for _ in range(3)]
-    assert attention.used == "reference"
-    assert [r for r in caplog.messages if REASON in r and "reference" in r] == caplog.messages
+    assert attention.used == "blocked"
+    assert [r for r in caplog.messages if REASON in r and "blocked" in r] == caplog.messages
     assert len(caplog.messages) == 1
-    expected = softmax(strict=True, kernel="reference").attend(q, k, v, Mask(3, 3, causal=True))
+    expected = softmax(strict=True, kernel="blocked").attend(q, k, v, Mask(3, 3, causal=True))
     assert all(torch.equal(out, expected) for out in found)
 
 

@@ -15,7 +15,7 @@ DIM, HEADS, HEAD_DIM = 12, 4, 3
 
 def multi_head(kind, kv_heads: int, bias: bool = False):
     attention = parts(kv_heads=kv_heads)["attention"]
-    return kind(dim=DIM, heads=HEADS, head_dim=HEAD_DIM, attention=attention, bias=bias).double()
+    return kind(dim=DIM, heads=HEADS, head_dim=HEAD_DIM, layer=0, attention=attention, bias=bias).double()
 
 
 def by_hand(layer, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

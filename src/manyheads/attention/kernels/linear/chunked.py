@@ -1,9 +1,9 @@
 """Plain torch, any device: parallel within chunks of positions, recurrent between them; cost grows with n + m.
 
-With S the sums Σ_j φ(k_j) [v_j, 1]ᵀ over all earlier chunks, a chunk reads φ(q) S and, of its own keys, the lower
-triangle of φ(q) φ(k)ᵀ times [v, 1]; then its keys go into S. The column of ones makes the denominator along with the
-rest. A query that stands behind all keys reads S alone: bidirectional attention is a causal one whose queries come
-last.
+With S the sums Σ_j φ(k_j) v_jᵀ and z the sum Σ_j φ(k_j) over all earlier chunks, a chunk reads φ(q) S and, of its own
+keys, the lower triangle of φ(q) φ(k)ᵀ times v; then its keys go into S and z. The denominator is φ(q) z and the row
+sums of that triangle. A query that stands behind all keys reads S and z alone: bidirectional attention is a causal one
+whose queries come last.
 
 Where all keys count in full, several chunks go through at once (`run`); elsewhere each has its gates (`gated`).
 
@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from manyheads.attention.features import FeatureMap
 from manyheads.attention.kernels.linear.gated import GatedPart
-from manyheads.attention.kernels.linear.part import Part
+from manyheads.attention.kernels.linear.part import Part, Read
 from manyheads.attention.kernels.linear.placing import place
 from manyheads.attention.kernels.linear.run import Run
 from manyheads.attention.mask import Mask
@@ -108,7 +108,7 @@ class Plan:
         q, k, v = (x if x.dtype == exact(v) else x.to(exact(v)) for x in (q, k, v))
         if not self._ungated:
             return GatedPart(self.feature, q, k, v, hidden, documents)
-        if q.size(2) == k.size(2) == TOGETHER * self.feature.chunk:
+        if TOGETHER > 1 and q.size(2) == k.size(2) == TOGETHER * self.feature.chunk:
             return Run(self.feature, q, k, v, hidden, TOGETHER)
         return Part(self.feature, q, k, v, hidden)
 
@@ -140,18 +140,24 @@ class Chunked(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        q, k, v, out, totals = ctx.saved_tensors
-        grads = tuple(torch.empty_like(x) for x in (q, k, v))
-        asked, read = ctx.plan.sizes(q.size(2), k.size(2))
-        for x in grads[1:]:
-            x[:, :, sum(read) :] = 0  # Nobody reads keys behind the last query.
-        answers = zip(*(x.split(asked, 2) for x in (grad, out, totals)), strict=True)
-        by = zip(grads[0].split(asked, 2), *(x[:, :, : sum(read)].split(read, 2) for x in grads[1:]), strict=True)
-        chunks = list(zip(ctx.plan.parts(q, k, v), ctx.carries, answers, by, strict=True))
-        by_carry = None
-        for make, carry, answer, parts in reversed(chunks):
-            by_carry = make().continuing(carry).back(_answer_back(*answer), by_carry, parts)
-        return *grads, None
+        # Where it is called may be inside autocast, which would give the products another type than their sums.
+        with torch.autocast(grad.device.type, enabled=False):
+            return *_back(ctx, grad), None
+
+
+def _back(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v, out, totals = ctx.saved_tensors
+    grads = tuple(torch.empty_like(x) for x in (q, k, v))
+    asked, read = ctx.plan.sizes(q.size(2), k.size(2))
+    for x in grads[1:]:
+        x[:, :, sum(read) :] = 0  # Nobody reads keys behind the last query.
+    answers = zip(*(x.split(asked, 2) for x in (grad, out, totals)), strict=True)
+    by = zip(grads[0].split(asked, 2), *(x[:, :, : sum(read)].split(read, 2) for x in grads[1:]), strict=True)
+    chunks = list(zip(ctx.plan.parts(q, k, v), ctx.carries, answers, by, strict=True))
+    by_carry = None
+    for make, carry, answer, parts in reversed(chunks):
+        by_carry = make().continuing(carry).back(_answer_back(*answer), by_carry, parts)
+    return grads
 
 
 def exact(v: Tensor) -> torch.dtype:
@@ -165,18 +171,18 @@ def _steps(length: int, step: int) -> list[int]:
 
 def _answer(part: Part, eps: float, out: Float[Tensor, "b h c d"], totals: Float[Tensor, "b h c"]) -> None:
     """Writes what the chunk's queries read, and its denominators."""
-    found = part.read()
-    torch.add(found[..., -1], eps, out=totals)
+    found, total = part.read()
+    torch.add(total.squeeze(-1), eps, out=totals)
     if not eps:
         # Nothing seen, nothing read; also where every weight is too small for its type.
         totals.masked_fill_(totals == 0, 1.0)
-    torch.div(found[..., :-1], totals.unsqueeze(-1), out=out)
+    torch.div(found, totals.unsqueeze(-1), out=out)
 
 
-def _answer_back(grad: Tensor, out: Tensor, totals: Tensor) -> Float[Tensor, "b h c d1"]:
-    """The gradient by what `Part.read` gave."""
-    back = totals.new_empty(*grad.shape[:3], grad.size(3) + 1)
-    by_sum = back[..., :-1]
-    torch.div(grad, totals.unsqueeze(-1), out=by_sum)
-    torch.sum(by_sum * out, -1, out=back[..., -1]).neg_()
-    return back
+def _answer_back(
+    grad: Float[Tensor, "b h c d"], out: Float[Tensor, "b h c d"], totals: Float[Tensor, "b h c"]
+) -> Read:
+    """The gradients by what `Part.read` gave."""
+    by_found = totals.new_empty(grad.shape)
+    torch.div(grad, totals.unsqueeze(-1), out=by_found)
+    return Read(by_found, (by_found * out).sum(-1, keepdim=True).neg_())

@@ -36,10 +36,9 @@ class GatedPart(Part):
         self.ranks, self.asking = Ranks(top, documents[0]), documents[1]
 
     def _nothing(self) -> Carry:
-        features = self.keys.size(2) + bool(self.feature.floor)
-        sums = self.keys.new_zeros(self.keys.size(0), features, self.values.size(2))
         document = self.ranks.document if self.k.size(2) else self.asking
-        return Carry(sums, nothing(self.k.new_zeros(*self.shape[:2], 1), document))
+        ranks = nothing(self.k.new_zeros(*self.shape[:2], 1), document)
+        return self._zeros(self.keys.size(0), self.keys.size(2) + bool(self.feature.floor), ranks)
 
     # --- gates -------------------------------------------------------------------------------------------------------
 
@@ -55,7 +54,10 @@ class GatedPart(Part):
     @cached_property
     def _own(self) -> Gate:
         """What queries get of the chunk's keys: factor, seen (b, g, 1, c, m)."""
-        return self._readers.key(slice(1, None))
+        own = self._readers.key(slice(1, None))
+        if self.hidden is None:
+            return own
+        return own._replace(seen=own.seen.masked_fill(self.hidden.unsqueeze(1).transpose(3, 4), 0.0))
 
     @cached_property
     def _readers(self) -> Gate:
@@ -85,20 +87,24 @@ class GatedPart(Part):
     def writing(self) -> Float[Tensor, "x m F"]:
         factor, seen = (x[:, 1:] for x in self._writer[0][:2])
         written = self.keys * factor
-        return torch.cat((written, seen), dim=-1) if self.feature.floor else written
+        if not self.feature.floor:
+            return written
+        return torch.cat((written, self._by_row(self._hide(self._like(self.k, seen.clone())))), dim=-1)
 
     def after(self) -> Carry:
         if not self.keys.size(1):
             return self.carry
-        sums = self._kept(self.carry.sums).baddbmm_(self.writing.transpose(1, 2), self.values)
-        return Carry(sums, self._writer[1])
+        kept = self._kept(self.carry)
+        sums = kept.sums.baddbmm_(self.writing.transpose(1, 2), self.values)
+        return Carry(sums, kept.mass + self.writing.sum(1, keepdim=True), self._writer[1])
 
-    def _kept(self, sums: Tensor) -> Tensor:
+    def _kept(self, carry: Carry) -> Carry:
         if not self.keys.size(1):
-            return sums
+            return carry
         factor, seen = (x[:, :1] for x in self._writer[0][:2])
-        factor = factor.expand(-1, self.keys.size(2), -1)
-        return sums * (torch.cat((factor, seen), dim=1) if self.feature.floor else factor)
+        factor = factor.expand(-1, -1, self.keys.size(2))
+        factor = torch.cat((factor, seen), dim=2) if self.feature.floor else factor
+        return Carry(carry.sums * factor.transpose(1, 2), carry.mass * factor)
 
     @cached_property
     def weights(self) -> Float[Tensor, "x rc m"]:
@@ -117,9 +123,9 @@ class GatedPart(Part):
             by_queries.addcmul_(by_reading[..., features:], self._carried.seen, value=self.feature.floor)
         return by_queries.view(self.queries.shape)
 
-    def _back_of_sums(self, by_read: Tensor, by_after: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        by_keys, *others = super()._back_of_sums(by_read, by_after)
-        return by_keys[..., : self.keys.size(2)] * self._writer[0].factor[:, 1:], *others
+    def _back_of_added(self, by_added: Carry) -> tuple[Tensor, Tensor]:
+        by_writing, by_values = super()._back_of_added(by_added)
+        return by_writing[..., : self.keys.size(2)] * self._writer[0].factor[:, 1:], by_values
 
     def _back_of_weights(self, by_weights: Tensor, by_queries: Tensor) -> Tensor:
         per_head = self._by_head(by_weights)

@@ -1,8 +1,11 @@
 """One chunk: what its queries read of its keys and of the sums carried so far, what its keys add, and all gradients.
 
 Rows x are the b · g key-value heads; the r · c queries of a row are the c positions of the r heads that share it, so
-that keys are never repeated. The last of the d + 1 columns of values and sums is the denominator's. Few and whole
-operations: at 64 positions of 8 heads, calling one costs as much as a tenth of a matrix product.
+that keys are never repeated. Few and whole operations: at 64 positions of 8 heads, calling one costs as much as a
+tenth of a matrix product.
+
+Denominators go beside the values and not as one more column of theirs: products of a width that is no multiple of 16
+take half as long again, and products with a single column as long as one with 64.
 """
 
 from functools import cached_property
@@ -17,10 +20,21 @@ from manyheads.attention.kernels.linear.gates import Ranks
 
 
 class Carry(NamedTuple):
-    """Σ φ(k) [v, 1]ᵀ over earlier keys. `ranks`: where not all of it counts in full (see `gates`)."""
+    """Over earlier keys, `sums` Σ φ(k) vᵀ and `mass` Σ φ(k). `ranks`: where not all of it counts in full (see `gates`).
 
-    sums: Float[Tensor, "x F d1"]
+    Also the gradients by sums and mass.
+    """
+
+    sums: Float[Tensor, "x F d"]
+    mass: Float[Tensor, "x 1 F"]
     ranks: Ranks | None = None
+
+
+class Read(NamedTuple):
+    """Of weights, `found` Σ w v and `total` Σ w. Also the gradients by them, in rows (x, rc, …) or as queries are."""
+
+    found: Float[Tensor, "b h c d"]
+    total: Float[Tensor, "b h c 1"]
 
 
 class Part:
@@ -34,7 +48,7 @@ class Part:
         self.both = bool(q.size(2) and k.size(2))
         keys, self.top = feature.keys(k)
         self.keys = self._by_row(self._hide(keys))
-        self.values = self._by_row(self._hide(_with_ones(v)))
+        self.values = self._by_row(v if hidden is None else v.masked_fill(hidden, 0.0)).contiguous()
         self.queries = self._by_row(feature.queries(q))
 
     def continuing(self, carry: Carry | None) -> "Part":
@@ -43,7 +57,11 @@ class Part:
         return self
 
     def _nothing(self) -> Carry:
-        return Carry(self.keys.new_zeros(self.keys.size(0), self.keys.size(2), self.values.size(2)))
+        return self._zeros(self.keys.size(0), self.keys.size(2))
+
+    def _zeros(self, rows: int, features: int, ranks: Ranks | None = None) -> Carry:
+        new = self.keys.new_zeros
+        return Carry(new(rows, features, self.values.size(2)), new(rows, 1, features), ranks)
 
     # --- forward -----------------------------------------------------------------------------------------------------
 
@@ -58,22 +76,25 @@ class Part:
         return self.keys
 
     @property
-    def sums(self) -> Float[Tensor, "x F d1"]:
+    def summed(self) -> Carry:
         """What has been summed when a row of queries reads."""
-        return self.carry.sums
+        return self.carry
 
-    def read(self) -> Float[Tensor, "b h c d1"]:
-        """Sums of weighted [v, 1] over all that each query sees."""
-        found = torch.bmm(self.reading, self.sums)
+    def read(self) -> Read:
+        """Sums of weighted values and of weights over all that each query sees."""
+        found = torch.bmm(self.reading, self.summed.sums)
+        total = (self.reading * self.summed.mass).sum(-1, keepdim=True)
         if self.both:
             found.baddbmm_(self.weights, self.values)
-        return self._like(self.q, found)
+            total += self.weights.sum(-1, keepdim=True)
+        return Read(self._like(self.q, found), self._like(self.q, total))
 
     def after(self) -> Carry:
         """The sums with this chunk's keys."""
         if not self.keys.size(1):
             return self.carry
-        return Carry(torch.baddbmm(self.carry.sums, self.writing.transpose(1, 2), self.values))
+        sums = torch.baddbmm(self.carry.sums, self.writing.transpose(1, 2), self.values)
+        return Carry(sums, self.carry.mass + self.writing.sum(1, keepdim=True))
 
     @cached_property
     def weights(self) -> Float[Tensor, "x rc m"]:
@@ -82,21 +103,18 @@ class Part:
 
     # --- backward ----------------------------------------------------------------------------------------------------
 
-    def back(
-        self,
-        by_read: Float[Tensor, "b h c d1"],
-        by_after: Float[Tensor, "x F d1"] | None,
-        grads: tuple[Tensor, Tensor, Tensor],
-    ) -> Float[Tensor, "x F d1"]:
+    def back(self, by_read: Read, by_after: Carry | None, grads: tuple[Tensor, Tensor, Tensor]) -> Carry:
         """Writes the gradients by q, k and v, from those by what `read` and `after` gave (None: zero); returns that by
-        the carried sums. `by_after` may be overwritten.
+        what was carried. `by_after` may be overwritten.
         """
-        by_read = self._by_row(by_read)
-        by_queries = self._back_of_reading(torch.bmm(by_read, self.sums.transpose(1, 2)))
+        by_read = Read(*(self._by_row(x) for x in by_read))
+        by_reading = torch.bmm(by_read.found, self.summed.sums.transpose(1, 2))
+        by_queries = self._back_of_reading(by_reading.addcmul_(by_read.total, self.summed.mass))
         by_keys, by_values, by_carry = self._back_of_sums(by_read, by_after)
         if self.both:
-            by_values.baddbmm_(self.weights.transpose(1, 2), by_read[..., :-1])
-            by_weights = self._back_of_weights(torch.bmm(by_read, self.values.transpose(1, 2)), by_queries)
+            by_values.baddbmm_(self.weights.transpose(1, 2), by_read.found)
+            by_weights = torch.bmm(by_read.found, self.values.transpose(1, 2)).add_(by_read.total)
+            by_weights = self._back_of_weights(by_weights, by_queries)
             by_queries.baddbmm_(by_weights, self.keys)
             by_keys.baddbmm_(by_weights.transpose(1, 2), self.queries)
         self._back_of_features(by_queries, by_keys, by_values, grads)
@@ -106,18 +124,30 @@ class Part:
         """The gradient by φ(q), as far as it comes through the carried sums."""
         return by_reading
 
-    def _back_of_sums(self, by_read: Tensor, by_after: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients by φ(k) and by values, as far as they come through the sums; and that by the carried sums."""
+    def _back_of_sums(self, by_read: Read, by_after: Carry | None) -> tuple[Tensor, Tensor, Carry]:
+        """Gradients by φ(k) and by values, as far as they come through the sums; and that by what was carried."""
         if by_after is None:
-            by_keys, by_values = torch.zeros_like(self.keys), torch.zeros_like(self.values[..., :-1])
-            return by_keys, by_values, torch.bmm(self.reading.transpose(1, 2), by_read)
-        by_keys = torch.bmm(self.values, by_after.transpose(1, 2))
-        by_values = torch.bmm(self.writing, by_after[..., :-1])
-        return by_keys, by_values, self._kept(by_after).baddbmm_(self.reading.transpose(1, 2), by_read)
+            return torch.zeros_like(self.keys), torch.zeros_like(self.values), self._back_of_summed(by_read)
+        by_keys, by_values = self._back_of_added(by_after)
+        kept = self._kept(by_after)
+        sums = kept.sums.baddbmm_(self.reading.transpose(1, 2), by_read.found)
+        return by_keys, by_values, Carry(sums, kept.mass + self._back_of_mass(by_read))
 
-    def _kept(self, sums: Float[Tensor, "x F d1"]) -> Float[Tensor, "x F d1"]:
-        """What of the carried sums goes on into the next ones. `sums` may be overwritten."""
-        return sums
+    def _back_of_added(self, by_added: Carry) -> tuple[Tensor, Tensor]:
+        """Gradients by what is written and by values, from those by what the keys add to the sums."""
+        by_writing = torch.bmm(self.values, by_added.sums.transpose(1, 2)).add_(by_added.mass)
+        return by_writing, torch.bmm(self.writing, by_added.sums)
+
+    def _back_of_summed(self, by_read: Read) -> Carry:
+        """Gradients by `summed`."""
+        return Carry(torch.bmm(self.reading.transpose(1, 2), by_read.found), self._back_of_mass(by_read))
+
+    def _back_of_mass(self, by_read: Read) -> Float[Tensor, "x 1 F"]:
+        return (self.reading * by_read.total).sum(1, keepdim=True)
+
+    def _kept(self, carry: Carry) -> Carry:
+        """What of all that was carried goes on into the next sums. It may be overwritten."""
+        return carry
 
     def _back_of_weights(self, by_weights: Tensor, by_queries: Tensor) -> Tensor:
         """The gradient by φ(q) φ(k)ᵀ; what goes to the queries directly is added to theirs."""
@@ -150,10 +180,3 @@ class Part:
         """No key behind its query: the lower triangle for each head."""
         self._by_head(weights).tril_()
         return weights
-
-
-def _with_ones(v: Float[Tensor, "b g m d"]) -> Float[Tensor, "b g m d1"]:
-    values = v.new_empty(*v.shape[:3], v.size(3) + 1)
-    values[..., :-1] = v
-    values[..., -1] = 1.0
-    return values

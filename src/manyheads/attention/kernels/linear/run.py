@@ -3,13 +3,14 @@ their sums goes from one to the next. It saves calls, which on small chunks cost
 """
 
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from manyheads.attention.features import FeatureMap
-from manyheads.attention.kernels.linear.part import Carry, Part
+from manyheads.attention.kernels.linear.part import Carry, Part, Read
 
 
 class Run(Part):
@@ -24,35 +25,39 @@ class Run(Part):
         self.shape = (b * g, count, r, c // count)
 
     def _nothing(self) -> Carry:
-        rows = self.keys.size(0) // self.count
-        return Carry(self.keys.new_zeros(rows, self.keys.size(2), self.values.size(2)))
+        return self._zeros(self.keys.size(0) // self.count, self.keys.size(2))
 
     @cached_property
-    def _added(self) -> Float[Tensor, "bg count F d1"]:
-        """What each chunk adds."""
-        return torch.bmm(self.keys.transpose(1, 2), self.values).unflatten(0, (-1, self.count))
+    def _passed(self) -> tuple[Carry, Carry]:
+        """What has been summed before each chunk (x, …), and after all (bg, …)."""
+        added = Carry(torch.bmm(self.keys.transpose(1, 2), self.values), self.keys.sum(1, keepdim=True))
+        return self._accumulate(added, self.carry, range(self.count))
 
-    @cached_property
-    def sums(self) -> Tensor:
-        sums = torch.empty_like(self._added)
-        sums[:, 0] = self.carry.sums
-        for at in range(1, self.count):
-            torch.add(sums[:, at - 1], self._added[:, at - 1], out=sums[:, at])
-        return sums.flatten(0, 1)
+    @property
+    def summed(self) -> Carry:
+        return self._passed[0]
 
     def after(self) -> Carry:
-        return Carry(self.sums.view_as(self._added)[:, -1] + self._added[:, -1])
+        return self._passed[1]
 
-    def _back_of_sums(self, by_read: Tensor, by_after: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        by_sums = torch.bmm(self.queries.transpose(1, 2), by_read).view_as(self._added)
-        by_added = torch.empty_like(by_sums)
-        by_added[:, -1] = 0.0 if by_after is None else by_after
-        for at in reversed(range(1, self.count)):
-            torch.add(by_added[:, at], by_sums[:, at], out=by_added[:, at - 1])
-        carried = by_added[:, 0] + by_sums[:, 0]
-        by_added = by_added.flatten(0, 1)
-        by_keys = torch.bmm(self.values, by_added.transpose(1, 2))
-        return by_keys, torch.bmm(self.keys, by_added[..., :-1]), carried
+    def _back_of_sums(self, by_read: Read, by_after: Carry | None) -> tuple[Tensor, Tensor, Carry]:
+        by_after = self._nothing() if by_after is None else by_after
+        order = range(self.count - 1, -1, -1)
+        by_added, by_carry = self._accumulate(self._back_of_summed(by_read), by_after, order)
+        return *self._back_of_added(by_added), by_carry
+
+    def _accumulate(self, added: Carry, first: Carry, order: range) -> tuple[Carry, Carry]:
+        """For each chunk (x, …), `first` and what has been added before it in this order; and all together (bg, …)."""
+        found = (self._accumulated(*each, order) for each in zip(added[:2], first[:2], strict=True))
+        return tuple(Carry(*each) for each in zip(*found, strict=True))
+
+    def _accumulated(self, added: Tensor, first: Tensor, order: range) -> tuple[Tensor, Tensor]:
+        added = added.unflatten(0, (-1, self.count))
+        sums = torch.empty_like(added)
+        sums[:, order[0]] = first
+        for before, at in pairwise(order):
+            torch.add(sums[:, before], added[:, before], out=sums[:, at])
+        return sums.flatten(0, 1), sums[:, order[-1]] + added[:, order[-1]]
 
     def _by_row(self, x: Float[Tensor, "b gr c w"]) -> Float[Tensor, "x rc w"]:
         b, g = self.k.shape[:2]

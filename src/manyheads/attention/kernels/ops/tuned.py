@@ -37,8 +37,8 @@ TABLE: dict[tuple[str, str, int], Sizes] = {
     (ANY, "queries", 2): {64: Config(64, 32, 4, 2), 128: Config(32, 32, 4, 2), 256: Config(32, 16, 4, 1)},
     (ANY, "keys", 2): {64: Config(32, 64, 4, 2), 128: Config(32, 32, 4, 2), 256: Config(16, 32, 4, 1)},
     (ANY, "split", 2): {64: Config(64, 64, 4, 2), 128: Config(64, 64, 4, 2), 256: Config(64, 32, 4, 1)},
-    (ANY, "forward", 4): {64: Config(32, 32, 4, 1), 128: Config(32, 32, 8, 1), 256: Config(16, 16, 8, 1)},
-    (ANY, "queries", 4): {64: Config(32, 32, 8, 1), 128: Config(16, 16, 4, 1), 256: Config(16, 16, 8, 1)},
+    (ANY, "forward", 4): {64: Config(32, 32, 8, 1), 128: Config(32, 32, 8, 1), 256: Config(16, 16, 8, 1)},
+    (ANY, "queries", 4): {64: Config(32, 32, 8, 1), 128: Config(16, 16, 8, 1), 256: Config(16, 16, 8, 1)},
     (ANY, "keys", 4): {64: Config(32, 32, 4, 1), 128: Config(32, 16, 4, 1), 256: Config(16, 16, 4, 1)},
     (ANY, "split", 4): {64: Config(16, 32, 4, 1), 128: Config(16, 32, 8, 1), 256: Config(16, 16, 8, 1)},
     # Small, so that short tests have several tiles, and unequal, so that queries and keys cannot be mixed up.

@@ -22,7 +22,7 @@ class Attend(torch.autograd.Function):
         ctx.shift = None if shift is None else _spread(shift, q, plan.tile)
         q, k, v = (_padded(x, plan.tile) for x in (q, k, v))
         ctx.save_for_backward(q, k, v)
-        out = torch.zeros_like(q, memory_format=torch.contiguous_format)
+        out = _blank(plan, q)
         draw = _Dropout(dropout, seed, q.device)
         for strip in plan.strips:
             weights = _weights(strip, _scaled(strip, q), strip.keys(k), ctx.shift)
@@ -35,7 +35,7 @@ class Attend(torch.autograd.Function):
     def backward(ctx, grad: Float[Tensor, "b h n d"]):
         (n, m), (q, k, v) = ctx.sizes, ctx.saved_tensors
         grad = _padded(grad, ctx.plan.tile)
-        gradients = _Gradients(q, k, v, grad)
+        gradients = _Gradients(_blank(ctx.plan, q), q, k, v, grad)
         draw = _Dropout(*ctx.drop, q.device)
         for strip in ctx.plan.strips:
             gradients.add(strip, ctx.shift, draw)
@@ -46,10 +46,9 @@ class Attend(torch.autograd.Function):
 class _Gradients:
     """dq in the type of q; dk and dv, which many strips add to, in at least fp32."""
 
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor, grad: Tensor) -> None:
-        self.q, self.k, self.v, self.grad = q, k, v, grad
+    def __init__(self, dq: Tensor, q: Tensor, k: Tensor, v: Tensor, grad: Tensor) -> None:
+        self.dq, self.q, self.k, self.v, self.grad = dq, q, k, v, grad
         sum_type = torch.promote_types(k.dtype, torch.float32)
-        self.dq = torch.zeros_like(q, memory_format=torch.contiguous_format)
         self.dk, self.dv = (torch.zeros(k.shape, dtype=sum_type, device=k.device) for _ in range(2))
 
     def add(self, strip: Strip, shift: Tensor | None, draw: "_Dropout") -> None:
@@ -81,6 +80,12 @@ class _Dropout:
             return None
         stay = 1 - self.share
         return torch.empty_like(weights).bernoulli_(stay, generator=self.generator).div_(stay)
+
+
+def _blank(plan: Plan, q: Tensor) -> Tensor:
+    """Room for something like q: zeros where some query is in no strip."""
+    make = torch.empty_like if plan.complete else torch.zeros_like
+    return make(q, memory_format=torch.contiguous_format)
 
 
 def _scaled(strip: Strip, q: Tensor) -> Tensor:

@@ -25,6 +25,10 @@ class Items(Strip):
     tile: int
     bias: "_Bias | None"
 
+    @property
+    def held(self) -> int:
+        return len(self.place) * self.tile
+
     def queries(self, x: Tensor) -> Tensor:
         return self._tiled(x).index_select(0, self.place).view(len(self.place), self.tile, -1)
 

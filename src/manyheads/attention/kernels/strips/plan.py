@@ -11,9 +11,9 @@ from manyheads.attention.kernels.strips.runs import runs, together
 from manyheads.attention.kernels.strips.strip import Sizes, Strip
 from manyheads.attention.mask import Mask
 
-SCORES = 1 << 18
-"""Scores of one strip, over all its rows and heads: 1 MiB in fp32, what the caches next to two cores hold. (Measured on
-Zen 4: half or double of it costs 5 to 15 % more, and from 32 MiB on every temporary costs page faults.)"""
+SCORES = 1 << 19
+"""Scores of one strip, over all its rows and heads: 2 MiB in fp32, what the caches next to two cores hold. (Measured on
+Zen 4, where a quarter of it costs 5 to 15 % more; from 32 MiB on, every temporary costs page faults.)"""
 
 SHORT = 1 << 14
 """Up to so many scores per row and head, all queries of a row go together, and rows of different lengths do, too."""
@@ -21,10 +21,14 @@ SHORT = 1 << 14
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Strips that hold each query that sees anything once. tile: what queries and keys are padded to multiples of."""
+    """Strips that hold each query that sees anything once.
+
+    tile: what queries and keys are padded to multiples of. complete: whether the strips hold every query.
+    """
 
     strips: list[Strip]
     tile: int
+    complete: bool
 
 
 def plan(mask: Mask, q: Tensor, k: Tensor, bias: Bias | None) -> Plan:
@@ -38,7 +42,12 @@ def plan(mask: Mask, q: Tensor, k: Tensor, bias: Bias | None) -> Plan:
 
 def _plan(mask: Mask, sizes: Sizes, bias: Bias | None, dtype: torch.dtype, device: torch.device) -> Plan:
     if mask.queries * mask.keys <= SHORT:
-        return Plan(together(mask, sizes, bias, dtype, device), 1)
+        return _whole(together(mask, sizes, bias, dtype, device), sizes, mask.queries, 1)
     if mask.per_head:
-        return Plan(items(mask, sizes, bias, dtype, device), mask.pattern.tile)
-    return Plan(runs(mask, sizes, bias, dtype, device), 1)
+        tile = mask.pattern.tile
+        return _whole(items(mask, sizes, bias, dtype, device), sizes, -(-mask.queries // tile) * tile, tile)
+    return _whole(runs(mask, sizes, bias, dtype, device), sizes, mask.queries, 1)
+
+
+def _whole(strips: list[Strip], sizes: Sizes, queries: int, tile: int) -> Plan:
+    return Plan(strips, tile, sum(strip.held for strip in strips) == sizes.rows * sizes.heads * queries)

@@ -12,7 +12,7 @@ from manyheads.attention.bias import Bias, DistanceBias
 from manyheads.attention.kernels.strips.strip import Sizes, Strip, hidden
 from manyheads.attention.mask import Mask
 
-QUERIES = 96
+QUERIES = 128
 """Queries of a strip where the keys depend on them: a window of w keys reads w + QUERIES."""
 
 Run = tuple[int, int]
@@ -31,6 +31,11 @@ class Runs(Strip):
     @cached_property
     def heads(self) -> slice:
         return slice(self.groups.start * self.share, self.groups.stop * self.share)
+
+    @property
+    def held(self) -> int:
+        rows, heads, span = (part.stop - part.start for part in (self.rows, self.heads, self.span))
+        return rows * heads * span
 
     def queries(self, x: Tensor) -> Tensor:
         part = x[self.rows, self.heads, self.span]

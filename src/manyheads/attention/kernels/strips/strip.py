@@ -36,6 +36,11 @@ class Strip(ABC):
     added_to: slice
     blind: Bool[Tensor, "..."] | None
 
+    @property
+    @abstractmethod
+    def held(self) -> int:
+        """How many queries it has, over all its rows and heads."""
+
     @abstractmethod
     def queries(self, x: Float[Tensor, "b h n d"]) -> Float[Tensor, "s x d"]:
         """The strip's part of the queries, or of anything shaped like them."""
