@@ -14,9 +14,11 @@ from omegaconf import DictConfig
 from torch import nn
 
 from manyheads.attention.layers import Layers
+from manyheads.config.layers import name_layers
 from manyheads.config.objects import instantiate
 from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
+from manyheads.model.layers import CrossAttention
 from manyheads.model.shapes import DecoderOnly
 from manyheads.model.stack import Stack
 from manyheads.task.base import groups
@@ -34,7 +36,7 @@ def data(cfg: DictConfig) -> LightningDataModule:
 def model(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """The model for data of this `spec`, or the reason why the two do not go together."""
     made = _sensible("model", lambda: instantiate(cfg.model)(spec=spec, **_attentions(cfg)))
-    for reason in (_unfit(made, spec), _too_long(made, spec), _too_many(cfg.layers_attention or [], made)):
+    for reason in (_unfit(made, spec), _too_long(made, spec), _misplaced(cfg, made)):
         if reason is not None:
             raise UserError(reason)
     return made
@@ -44,6 +46,7 @@ def _attentions(cfg: DictConfig) -> dict[str, Any]:
     """What replaces the model's one attention where layers differ, or sequences read each other in another way."""
     if cfg.layers_attention is None and cfg.cross_attention is None:
         return {}
+    name_layers(cfg)
     made = {name: instantiate(node) for name, node in cfg.attentions.items()}
     within = [made[name] for name in cfg.layers_attention or []] or [instantiate(cfg.attention)]
     return {"attention": Layers(within, made.get(cfg.cross_attention))}
@@ -105,10 +108,21 @@ def _unfit(made: nn.Module, spec: DataSpec) -> str | None:
     return None
 
 
-def _too_many(names: list[str], made: nn.Module) -> str | None:
+def _misplaced(cfg: DictConfig, made: nn.Module) -> str | None:
+    across = [module for module in made.modules() if isinstance(module, CrossAttention)]
+    if cfg.cross_attention is not None and not across:
+        return f"cross_attention={cfg.cross_attention}: this model has no attention between sequences; leave it out."
+    if cfg.cross_attention is not None and getattr(across[0].attention, "pattern", None) is not None:
+        return (
+            f"cross_attention={cfg.cross_attention}: a pattern speaks of places within one sequence and would hide "
+            "nothing between two; take dense."
+        )
+    names = cfg.layers_attention or []
     layers = max(len(stack.blocks) for stack in made.modules() if isinstance(stack, Stack))
     if len(names) > layers:
-        return f"layers_attention names {len(names)} attentions, but no part of the model has more than {layers} layers."
+        return (
+            f"layers_attention names {len(names)} attentions, but no part of the model has more than {layers} layers."
+        )
     return None
 
 

@@ -43,7 +43,7 @@ class Run:
         self.overrides = list(hydra.overrides.task)
         self.writes = rank_zero_only.rank == 0
         places.make_absolute(cfg)
-        name_layers(cfg, str(hydra.runtime.choices.get("attention")))
+        name_layers(cfg, str(hydra.runtime.choices.get("attention")), self.overrides)
         refusals.refuse(cfg, self.overrides, sweeps=hydra.mode == RunMode.MULTIRUN)
         if self.writes:
             self.lock = lock(self.folder, new=cfg.resume is None)
@@ -107,7 +107,7 @@ class Run:
                 f"The training diverged: {self.task.monitor} is no number. Lower optimizer.lr or clip more."
             )
         if len(kept) > 1:
-            weights = average.mean(kept)
+            weights = average.mean(kept, {n for n, _ in self.task.named_parameters(remove_duplicate=False)})
             scores = self._validate(weights)
             if self._better(scores, val):
                 val, name = scores, f"mean of the last {len(kept)} validations"

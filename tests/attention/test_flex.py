@@ -5,6 +5,7 @@ import torch
 from oracle import cases
 from torch.nn.attention.flex_attention import flex_attention
 
+from manyheads.attention import load
 from manyheads.attention.bias import DistanceBias
 from manyheads.attention.kernels import flex, reference
 from manyheads.attention.mask import Mask
@@ -64,7 +65,7 @@ def test_compiled_it_equals_the_specification(pattern):
 
 
 def test_what_it_cannot_do_is_said():
-    q, k, v = inputs(Mask(5, 5))
+    q, k, _ = inputs(Mask(5, 5))
     assert "needs a CUDA device, not cpu" in flex.why_not(q, k, Mask(5, 5), None, None)
-    with pytest.raises(UserError, match=r"attention\.dropout=0"):
-        flex.attend(q, k, v, Mask(5, 5), None, 0.1, None)
+    with pytest.raises(UserError, match=r"attention\.kernel=flex cannot drop weights"):
+        load("dense", H, D, kernel="flex", dropout=0.1)

@@ -41,7 +41,7 @@ def test_another_attention_between_sequences():
     kinds = [(type(layer), layer.attention.kv_heads) for layer in model.modules() if hasattr(layer, "attention")]
     assert [g for kind, g in kinds if kind is CrossAttention] == [2, 2, 2]
     assert [g for kind, g in kinds if kind is SelfAttention] == [4] * 5
-    assert title(cfg, "dense") == "dense across gqa"
+    assert title(cfg, "dense") == "dense-across-gqa"
     source = torch.randint(5, 60, (2, 7))
     model.eval()(source, torch.tensor([7, 3]), source)
 
@@ -61,6 +61,33 @@ def test_more_names_than_layers_are_refused():
 def test_an_unknown_name_is_refused():
     with pytest.raises(Exception, match="sliding"):
         made("layers_attention=[slidng_window]")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["layers_attention=[]"], "layers_attention names no attention"),
+        (["layers_attention=[rope,dense]"], "attention=rope sets more than the attention"),
+        (["cross_attention=sliding_window"], "would hide nothing between two"),
+        (["cross_attention=gqa", "model=decoder_only"], "no attention between sequences"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(overrides, words):
+    with pytest.raises(UserError, match=words):
+        build.model(compose(overrides), SPEC)
+
+
+def test_values_of_an_attention_that_no_layer_takes_are_refused():
+    cfg = compose(["attention=gqa", "attention.kv_heads=1", "layers_attention=[sliding_window]"])
+    with pytest.raises(UserError, match=r"attention=gqa would change nothing, since no layer takes gqa"):
+        name_layers(cfg, "gqa", ["attention=gqa", "attention.kv_heads=1"])
+
+
+def test_single_values_of_a_named_attention_can_be_set():
+    model, _ = made("layers_attention=[sliding_window,dense]", "+attentions.sliding_window.pattern.width=4")
+    assert widths(model, SelfAttention) == [4, None, 4, None, 4]
+    with pytest.raises(UserError, match=r"attentions\.sliding_window\.pattern\.widht is unknown"):
+        made("layers_attention=[sliding_window]", "+attentions.sliding_window.pattern.widht=4")
 
 
 def test_without_names_nothing_changes():

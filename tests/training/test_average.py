@@ -9,7 +9,7 @@ def test_mean_is_the_mean_of_every_number(tmp_path):
     for n, state in enumerate(states):
         paths.append(tmp_path / f"step_{n:08d}.pt")
         torch.save(state, paths[-1])
-    found = average.mean(paths)
+    found = average.mean(paths, {"w", "half"})
     torch.testing.assert_close(found["w"].double(), torch.stack([s["w"].double() for s in states]).mean(0))
     assert found["half"].dtype == torch.bfloat16
     torch.testing.assert_close(found["half"], torch.stack([s["half"].double() for s in states]).mean(0).bfloat16())
@@ -18,4 +18,4 @@ def test_mean_is_the_mean_of_every_number(tmp_path):
 
 def test_the_mean_of_one_is_that_one(tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
-    assert torch.equal(average.mean([tmp_path / "a.pt"])["w"], torch.ones(2))
+    assert torch.equal(average.mean([tmp_path / "a.pt"], {"w"})["w"], torch.ones(2))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import cache
 
 from torch import Tensor
 
@@ -18,6 +19,12 @@ Compute = Callable[[Tensor, Tensor, Tensor, Mask, Bias | None, float, Tensor | N
 
 ANY = "any"
 """The kernel that stands for the best one that can run."""
+
+
+@cache
+def say_once(sentence: str) -> None:
+    """A warning, once in a process: all layers of a model say the same."""
+    log.warning("%s", sentence)
 
 
 class Exact(Attention):
@@ -44,6 +51,10 @@ class Exact(Attention):
         pattern: Pattern | None,
     ) -> None:
         super().__init__(heads, head_dim, layer, kv_heads)
+        if not 0 <= dropout < 1:
+            raise UserError(f"attention.dropout={dropout} is no share of weights: set 0 or more, and less than 1.")
+        if dropout and kernel != ANY and not getattr(find(kernel), "DROPS", True):
+            raise UserError(f"attention.kernel={kernel} cannot drop weights: set attention.dropout=0 or kernel=any.")
         self.dropout, self.strict = dropout, strict
         self.pattern = None if pattern is None else pattern.at(layer)
         self.kernel = self._used = kernel
@@ -91,9 +102,9 @@ class Exact(Attention):
         """Remembers what computes, and says once when it is not what was asked for."""
         if self._used == name:
             return
-        if self.kernel != ANY:
-            log.warning("attention.kernel=%s hands over to %s, equally exact: %s", self.kernel, name, refused)
         self._used = name
+        if name != self.kernel and self.kernel != ANY:
+            say_once(f"attention.kernel={self.kernel} hands over to {name}, equally exact: {refused}")
 
     def extra_repr(self) -> str:
         pattern = "" if self.pattern is None else f", pattern={self.pattern}"

@@ -1,6 +1,5 @@
 """Linear attention: feature maps instead of the softmax, so that cost grows with length and not with its square."""
 
-import logging
 from collections.abc import Callable
 
 import torch
@@ -8,15 +7,13 @@ from torch import Tensor
 
 from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
-from manyheads.attention.exact import ANY
+from manyheads.attention.exact import ANY, say_once
 from manyheads.attention.features import Elu, FeatureMap
 from manyheads.attention.kernels.linear.registry import PREFERENCE, find, names
 from manyheads.attention.kernels.linear.state import State, advance, summed
 from manyheads.attention.mask import Mask
 from manyheads.attention.recurrent import Prompt
 from manyheads.errors import UserError
-
-log = logging.getLogger(__name__)
 
 Compute = Callable[[Tensor, Tensor, Tensor, Mask, FeatureMap, float], Tensor]
 
@@ -48,6 +45,8 @@ class Linear(Attention):
         chunk: int,
     ) -> None:
         super().__init__(heads, head_dim, layer, kv_heads)
+        if chunk < 1 or eps < 0:
+            raise UserError(f"attention.chunk={chunk} must be 1 or more, and attention.eps={eps} 0 or more.")
         self.kernel, self.strict, self.eps, self.chunk = kernel, strict, eps, chunk
         order = [name for name in PREFERENCE if name in names()]
         order = order if kernel == ANY else [kernel, *(name for name in order if name != kernel)]
@@ -110,8 +109,8 @@ class Linear(Attention):
 
     def _note(self, name: str, refused: str | None) -> None:
         """Remembers what computes, and says once when it is not what was asked for."""
-        if self._used != name and self.kernel != ANY:
-            log.warning("attention.kernel=%s hands over to %s, the same function: %s", self.kernel, name, refused)
+        if name not in (self._used, self.kernel) and self.kernel != ANY:
+            say_once(f"attention.kernel={self.kernel} hands over to {name}, the same function: {refused}")
         self._used = name
 
     @property

@@ -13,7 +13,8 @@ from manyheads.config.objects import instantiate
 def load(name: str, heads: int, head_dim: int, layer: int = 0, **overrides: Any) -> Attention:
     """The module of conf/attention/<name>.yaml for `heads` heads of size `head_dim`; `overrides` replace its values.
 
-    `layer` numbers the block that it is for; mappings among the overrides, as pattern={"width": 64}, replace single keys.
+    `layer` numbers the block that it is for; mappings among the overrides, as pattern={"width": 64}, replace
+    single keys.
 
     Raises UserError for a name or a key that is not there and for values that do not go together.
     """

@@ -17,7 +17,7 @@ class Mask:
 
     queries, keys: their numbers, n and m.
     causal: query i sees no key behind its own absolute position.
-    lengths (b,): only the first `lengths[b]` keys are real; padding is on the right.
+    lengths (b,): only the first `lengths[b]` keys are real; padding is on the right, and of finite numbers.
     documents (b, m): a query sees keys of its own document alone (packed sequences; self-attention).
     pattern: static sparsity on top.
     offset: absolute position of query 0 among the keys, a number or one per row (b,). Left out, the last query sits

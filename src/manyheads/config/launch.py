@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from manyheads.config import resume, schema
 from manyheads.config.errors import report
+from manyheads.config.joined import joined
 from manyheads.config.loader import checked
 from manyheads.config.places import conf_folder
 from manyheads.config.threads import calm_threads
@@ -56,6 +57,7 @@ def register() -> None:
     """Makes the schema and the resolvers known to Hydra; also for those who compose without launching."""
     schema.register()
     # Cached within a config, so that one run has one name; two runs of the same second have two.
+    OmegaConf.register_new_resolver("joined", joined, replace=True)
     OmegaConf.register_new_resolver("unique", lambda: uuid4().hex[:6], use_cache=True, replace=True)
 
 

@@ -3,32 +3,53 @@
 Names become configs before anything is built or written, so that a run's folder holds every value that made it.
 """
 
+from collections.abc import Sequence
+
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads.config.check import check
 from manyheads.config.compose import compose
+from manyheads.config.joined import joined
+from manyheads.config.places import conf_folder
+from manyheads.errors import UserError
 
 
-def name_layers(cfg: DictConfig, chosen: str) -> None:
+def name_layers(cfg: DictConfig, chosen: str | None = None, overrides: Sequence[str] = ()) -> None:
     """Puts the config of each attention that `layers_attention` and `cross_attention` name under `attentions`.
 
-    `chosen` is the name of `attention`, which keeps what the command line set in it; a name of a resumed run stays as it
-    was. Raises UserError for a name that is not there.
+    `chosen` is the name of `attention`, which keeps what the command line set in it. Single values of the others stand
+    under `attentions` before (+attentions.sliding_window.pattern.width=64), and a resumed run has all of them there.
+    Raises UserError for names that are not there and for what no layer would use.
     """
+    _refuse(cfg, chosen, overrides)
     known = dict(cfg.attentions or {})
     for name in named(cfg):
-        if name not in known:
-            known[name] = cfg.attention if name == chosen else _composed(name)
+        if "_target_" not in known.get(name, {}):
+            whole = OmegaConf.to_container(cfg.attention if name == chosen else _composed(name))
+            known[name] = OmegaConf.merge(whole, known.get(name, {}))
     if known:
         OmegaConf.set_struct(cfg, False)
         cfg.attentions = {name: OmegaConf.to_container(node) for name, node in known.items()}
         OmegaConf.set_struct(cfg, True)
+        check(cfg)
+
+
+def _refuse(cfg: DictConfig, chosen: str | None, overrides: Sequence[str]) -> None:
+    if cfg.layers_attention is None:
+        return
+    if not cfg.layers_attention:
+        raise UserError("layers_attention names no attention: give it one or more, or null.")
+    mine = [override for override in overrides if override.lstrip("+").startswith(("attention=", "attention."))]
+    if mine and chosen not in named(cfg):
+        raise UserError(
+            f"{mine[0]} would change nothing, since no layer takes {chosen}: name it in layers_attention, "
+            "or set a value of one that is named there by +attentions.NAME.KEY=..."
+        )
 
 
 def title(cfg: DictConfig, chosen: str) -> str:
     """How a record names the attention: the layers' names in order, and the one between sequences."""
-    within = "+".join(cfg.layers_attention or [chosen])
-    return within if cfg.cross_attention is None else f"{within} across {cfg.cross_attention}"
+    return joined(cfg.layers_attention, cfg.cross_attention, chosen)
 
 
 def named(cfg: DictConfig) -> list[str]:
@@ -39,5 +60,6 @@ def named(cfg: DictConfig) -> list[str]:
 
 def _composed(name: str) -> DictConfig:
     cfg = compose([f"attention={name}"])
-    check(cfg)
+    if "@package _global_" in (conf_folder() / "attention" / f"{name}.yaml").read_text(encoding="utf-8"):
+        raise UserError(f"attention={name} sets more than the attention, which layers share: name dense instead.")
     return cfg.attention

@@ -33,14 +33,15 @@ def recent(checkpoints: Path) -> list[Path]:
     return sorted((checkpoints / "recent").glob("step_*.pt"))
 
 
-def mean(paths: list[Path]) -> dict[str, Any]:
-    """Their mean, in fp64 on the way; what is no floating-point number is taken from the newest."""
+def mean(paths: list[Path], parameters: set[str]) -> dict[str, Any]:
+    """The mean of the named parameters, in fp64 on the way; buffers are taken from the newest."""
     sums: dict[str, Tensor] = {}
     for path in paths:
         for name, value in torch.load(path, map_location="cpu", weights_only=True).items():
-            sums[name] = sums[name] + value.double() if name in sums and value.is_floating_point() else value.double()
+            if name in parameters:
+                sums[name] = sums[name] + value.double() if name in sums else value.double()
     newest = torch.load(paths[-1], map_location="cpu", weights_only=True)
     return {
-        name: (sums[name] / len(paths)).to(value.dtype) if value.is_floating_point() else value
+        name: (sums[name] / len(paths)).to(value.dtype) if name in parameters else value
         for name, value in newest.items()
     }

@@ -13,7 +13,9 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from manyheads.attention.bias import Bias, DistanceBias
 from manyheads.attention.mask import Mask
-from manyheads.errors import UserError
+
+DROPS = False
+"""Whether it can drop weights."""
 
 
 def why_not(q: Tensor, k: Tensor, mask: Mask, bias: Bias | None, shift: Tensor | None) -> str | None:
@@ -37,7 +39,7 @@ def attend(
 ) -> Float[Tensor, "b h n d"]:
     """softmax(q kᵀ / √d + bias) v over the allowed keys."""
     if dropout:
-        raise UserError("attention.kernel=flex cannot drop weights: set attention.dropout=0 or attention.kernel=any.")
+        raise ValueError("flex_attention drops no weights")
     return compute(_compiled(), q, k, v, mask, bias)
 
 
@@ -79,4 +81,4 @@ def _at(place: Tensor, bias: Tensor, axis: int) -> Tensor:
 
 @cache
 def _compiled() -> Any:
-    return torch.compile(flex_attention, dynamic=False)
+    return torch.compile(flex_attention)

@@ -50,7 +50,7 @@ class Pattern(ABC):
         return 64
 
     def relative(self, first: int, runs: tuple[tuple[int, int], ...]) -> bool:
-        """Whether, from query position `first` on and in these runs of keys, only the distance of query and key counts."""
+        """Whether, from query position `first` on and in these runs of keys, only distances count."""
         return False
 
     def at(self, layer: int) -> "Pattern":

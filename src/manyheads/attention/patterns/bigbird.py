@@ -40,6 +40,8 @@ class BigBird(Pattern):
         for key, least in (("block", 1), ("window", 0), ("globals", 0), ("random", 0)):
             if getattr(self, key) < least:
                 raise UserError(f"attention.pattern.{key}={getattr(self, key)} must be {least} or more.")
+        if self.seed < 0:
+            raise UserError(f"attention.pattern.seed={self.seed} must be 0 or more.")
 
     def allowed(self, h: Tensor, i: Tensor, j: Tensor, length: Length, causal: bool) -> Bool[Tensor, "..."]:
         mine, other = i // self.block, j // self.block

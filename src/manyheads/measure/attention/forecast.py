@@ -46,6 +46,8 @@ CALLS = 3
 
 def _grown(past: list[Row], key: str, length: int) -> float | None:
     """By the power of the length that the last two points follow, between linear and a little over quadratic."""
+    # A duel measures no memory.
+    past = [row for row in past if row.get(key) is not None]
     if not past:
         return None
     last, power = past[-1], FASTEST

@@ -23,16 +23,17 @@ from torch.autograd.function import once_differentiable
 
 from manyheads.attention.features import FeatureMap
 from manyheads.attention.kernels.linear.gated import GatedPart
-from manyheads.attention.kernels.linear.part import Part, Read
+from manyheads.attention.kernels.linear.part import Part
 from manyheads.attention.kernels.linear.placing import place
+from manyheads.attention.kernels.linear.plain import Desk, PlainPart
 from manyheads.attention.kernels.linear.run import Run
 from manyheads.attention.mask import Mask
 
 ALONE = 4
 """Where there are only keys or only queries, no pair is computed: chunks may be this many times as long."""
 
-TOGETHER = 4
-"""So many chunks go through at once where nothing but their order tells them apart."""
+TOGETHER, HEADS = 4, 8
+"""So many chunks go through at once where nothing but their order tells them apart and a batch has fewer heads."""
 
 
 def why_not(q: Tensor, k: Tensor, mask: Mask, feature: FeatureMap) -> str | None:
@@ -79,38 +80,55 @@ class Plan:
     seen: Bool[Tensor, "b m"] | None
     documents: Int[Tensor, "b m"] | None
 
-    def sizes(self, n: int, m: int) -> tuple[list[int], list[int]]:
+    def sizes(self, q: Tensor, k: Tensor) -> tuple[list[int], list[int]]:
         """How many queries and keys each chunk has: keys before all queries, then queries on keys, then queries behind
         all keys. Keys behind the last query are in none.
         """
+        n, m = q.size(2), k.size(2)
         step, before = self.feature.chunk, min(self.offset, m)
         shared = max(0, min(m - self.offset, n))
-        whole = shared - shared % (TOGETHER * step) if self._ungated else 0
-        on = _steps(whole, TOGETHER * step) + _steps(shared - whole, step)
+        together = self.together(q)
+        whole = shared - shared % (together * step)
+        on = _steps(whole, together * step) + _steps(shared - whole, step)
         alone, behind = _steps(before, ALONE * step), _steps(n - shared, ALONE * step)
         return [0] * len(alone) + on + behind, alone + on + [0] * len(behind)
 
     def parts(self, q: Tensor, k: Tensor, v: Tensor) -> list[Callable[[], Part]]:
         """What makes each chunk's part; what it makes is large, so it is made when its turn comes."""
-        queries, keys = self.sizes(q.size(2), k.size(2))
+        queries, keys = self.sizes(q, k)
         end = sum(keys)
         qs, ks, vs = q.split(queries, 2), k[:, :, :end].split(keys, 2), v[:, :, :end].split(keys, 2)
         hidden = [None] * len(keys)
+        make = partial(self._part, desk=self._desk(q, k, v))
         if self.seen is not None:
             hidden = (~self.seen[:, None, :end, None]).split(keys, 2)
         if self.documents is None:
-            return [partial(self._part, *each, None) for each in zip(qs, ks, vs, hidden, strict=True)]
+            return [partial(make, *each, None) for each in zip(qs, ks, vs, hidden, strict=True)]
         asking = self.documents[:, self.offset :][:, : q.size(2)].split(queries, 1)
         documents = zip(self.documents[:, :end].split(keys, 1), asking, strict=True)
-        return [partial(self._part, *each) for each in zip(qs, ks, vs, hidden, documents, strict=True)]
+        return [partial(make, *each) for each in zip(qs, ks, vs, hidden, documents, strict=True)]
 
-    def _part(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None, documents: tuple | None) -> Part:
+    def _desk(self, q: Tensor, k: Tensor, v: Tensor) -> Desk | None:
+        """Where the chunks of the plainest case are computed, one after the other."""
+        if self.feature.name == "elu" and self._ungated and self.together(q) == 1:
+            return Desk(q, k, self.feature.chunk, exact(v))
+        return None
+
+    def _part(
+        self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None, documents: tuple | None, desk: Desk | None
+    ) -> Part:
         q, k, v = (x if x.dtype == exact(v) else x.to(exact(v)) for x in (q, k, v))
         if not self._ungated:
             return GatedPart(self.feature, q, k, v, hidden, documents)
-        if TOGETHER > 1 and q.size(2) == k.size(2) == TOGETHER * self.feature.chunk:
+        if desk is not None and q.size(2) == k.size(2) == self.feature.chunk:
+            return PlainPart(self.feature, q, k, v, hidden, desk)
+        if q.size(2) == k.size(2) == TOGETHER * self.feature.chunk:
             return Run(self.feature, q, k, v, hidden, TOGETHER)
         return Part(self.feature, q, k, v, hidden)
+
+    def together(self, q: Tensor) -> int:
+        """How many chunks go through at once."""
+        return TOGETHER if self._ungated and q.size(0) * q.size(1) < HEADS else 1
 
     @property
     def _ungated(self) -> bool:
@@ -123,8 +141,8 @@ class Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, plan: Plan) -> Tensor:
-        out, totals = torch.empty_like(q, dtype=v.dtype), q.new_empty(q.shape[:3], dtype=exact(v))
-        asked, _ = plan.sizes(q.size(2), k.size(2))
+        out, totals = torch.empty_like(q, dtype=v.dtype), q.new_empty(*q.shape[:3], 1, dtype=exact(v))
+        asked, _ = plan.sizes(q, k)
         carry, carries = None, []
         for make, *answer in zip(plan.parts(q, k, v), out.split(asked, 2), totals.split(asked, 2), strict=True):
             part = make().continuing(carry)
@@ -148,7 +166,7 @@ class Chunked(torch.autograd.Function):
 def _back(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     q, k, v, out, totals = ctx.saved_tensors
     grads = tuple(torch.empty_like(x) for x in (q, k, v))
-    asked, read = ctx.plan.sizes(q.size(2), k.size(2))
+    asked, read = ctx.plan.sizes(q, k)
     for x in grads[1:]:
         x[:, :, sum(read) :] = 0  # Nobody reads keys behind the last query.
     answers = zip(*(x.split(asked, 2) for x in (grad, out, totals)), strict=True)
@@ -156,7 +174,8 @@ def _back(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     chunks = list(zip(ctx.plan.parts(q, k, v), ctx.carries, answers, by, strict=True))
     by_carry = None
     for make, carry, answer, parts in reversed(chunks):
-        by_carry = make().continuing(carry).back(_answer_back(*answer), by_carry, parts)
+        part = make().continuing(carry)
+        by_carry = part.back(part.by_read(*answer), by_carry, parts)
     return grads
 
 
@@ -169,20 +188,11 @@ def _steps(length: int, step: int) -> list[int]:
     return [min(step, length - at) for at in range(0, length, step)]
 
 
-def _answer(part: Part, eps: float, out: Float[Tensor, "b h c d"], totals: Float[Tensor, "b h c"]) -> None:
+def _answer(part: Part, eps: float, out: Float[Tensor, "b h c d"], totals: Float[Tensor, "b h c 1"]) -> None:
     """Writes what the chunk's queries read, and its denominators."""
     found, total = part.read()
-    torch.add(total.squeeze(-1), eps, out=totals)
+    torch.add(total, eps, out=totals)
     if not eps:
         # Nothing seen, nothing read; also where every weight is too small for its type.
         totals.masked_fill_(totals == 0, 1.0)
-    torch.div(found, totals.unsqueeze(-1), out=out)
-
-
-def _answer_back(
-    grad: Float[Tensor, "b h c d"], out: Float[Tensor, "b h c d"], totals: Float[Tensor, "b h c"]
-) -> Read:
-    """The gradients by what `Part.read` gave."""
-    by_found = totals.new_empty(grad.shape)
-    torch.div(grad, totals.unsqueeze(-1), out=by_found)
-    return Read(by_found, (by_found * out).sum(-1, keepdim=True).neg_())
+    torch.div(found, totals, out=out)

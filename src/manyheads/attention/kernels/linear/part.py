@@ -103,6 +103,18 @@ class Part:
 
     # --- backward ----------------------------------------------------------------------------------------------------
 
+    def by_read(
+        self, grad: Float[Tensor, "b h c d"], out: Float[Tensor, "b h c d"], totals: Float[Tensor, "b h c 1"]
+    ) -> Read:
+        """The gradients by what `read` gave, from that by out = found / totals."""
+        by_found, spare = self._room(totals)
+        torch.div(grad, totals, out=by_found)
+        return Read(by_found, torch.mul(by_found, out, out=spare).sum(-1, keepdim=True).neg_())
+
+    def _room(self, totals: Tensor) -> tuple[Tensor, Tensor]:
+        """Two tensors like queries that may be overwritten."""
+        return tuple(totals.new_empty(*totals.shape[:3], self.values.size(2)) for _ in range(2))
+
     def back(self, by_read: Read, by_after: Carry | None, grads: tuple[Tensor, Tensor, Tensor]) -> Carry:
         """Writes the gradients by q, k and v, from those by what `read` and `after` gave (None: zero); returns that by
         what was carried. `by_after` may be overwritten.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from manyheads.attention.bias import Bias, DistanceBias
-from manyheads.attention.kernels.strips.strip import Sizes, Strip, hidden
+from manyheads.attention.kernels.strips.strip import Sizes, Strip, hidden, shut
 from manyheads.attention.mask import Mask
 from manyheads.attention.tiles import Tiles, tiles
 
@@ -127,6 +127,4 @@ class _Cutter:
         seen = self.checked.allowed(row, head, i, j.clamp(max=self.mask.keys - 1)) & (j < self.mask.keys)
         # Along a sequence the same triangle comes again and again.
         seen = seen[:1] if (seen == seen[:1]).all() else seen
-        if not whole:
-            return hidden(seen, self.dtype)
-        return torch.zeros(seen.shape, dtype=self.dtype, device=seen.device).masked_fill_(~seen, float("-inf")), None
+        return shut(seen, self.dtype) if whole else hidden(seen, self.dtype)

@@ -75,7 +75,11 @@ def hidden(seen: Bool[Tensor, "... n m"], dtype: torch.dtype) -> tuple[Tensor | 
     blind = ~seen.any(-1, keepdim=True)
     if not blind.any():
         blind = None
-    open_ = seen if blind is None else seen | blind
-    if open_.all():
-        return None, blind
-    return torch.zeros(open_.shape, dtype=dtype, device=seen.device).masked_fill_(~open_, float("-inf")), blind
+    return shut(seen if blind is None else seen | blind, dtype)[0], blind
+
+
+def shut(seen: Bool[Tensor, "... n m"], dtype: torch.dtype) -> tuple[Tensor | None, None]:
+    """The same where every query sees something elsewhere, too."""
+    if seen.all():
+        return None, None
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf")), None
