@@ -4,6 +4,8 @@ VENV   ?= .venv
 PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 ARGS   ?=
+# Processes for the tests, each with one thread; a file's tests stay together, since they share what is dear to make.
+JOBS   ?= 2
 
 # Idle OpenMP threads spin by default: on shared cores that costs up to 27 times the time of the work itself.
 export OMP_WAIT_POLICY := PASSIVE
@@ -21,10 +23,10 @@ demo: $(READY)
 	$(PY) train.py $(ARGS)
 
 test: $(READY)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-all: $(READY)
-	$(PY) -m pytest -m "not gpu" $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not gpu" $(ARGS)
 
 format: $(READY)
 	$(VENV)/bin/ruff format .

@@ -14,8 +14,10 @@ from manyheads.attention.auto import SMALL, Auto
 from manyheads.attention.base import Attention
 from manyheads.attention.kernels import reference
 from manyheads.attention.kernels.registry import find, names
+from manyheads.attention.linear import Linear
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.window import Window
+from manyheads.errors import UserError
 
 HEADS, HEAD_DIM, N = 4, 8, 100
 SPECIFIED = reference.attend
@@ -95,6 +97,46 @@ def test_kernels_that_cannot_run_are_listed_with_their_reason(bench, make, monke
     assert next(iter(measured(tmp_path).values()))["sdpa"] == "not on a Sunday"
     assert "takes blocked" in caplog.text
     assert "not on a Sunday" in caplog.text
+
+
+def breaks(*given):
+    """A kernel on a bad day."""
+    raise RuntimeError("no code for this device\nand three pages of assembly")
+
+
+def refuses(*given):
+    raise UserError("it cannot drop weights.")
+
+
+@pytest.mark.parametrize("how", [breaks, refuses])
+@pytest.mark.parametrize("heat", [1 << 22, 128 * 128])
+def test_a_kernel_that_fails_is_out_and_the_others_run_on(bench, make, monkeypatch, tmp_path, how, heat):
+    monkeypatch.setattr(race, "HEAT", heat)
+    monkeypatch.setattr(find("blocked"), "attend", how)
+    attention = make()
+    ask(attention)
+    assert attention.used == "sdpa"
+    reason = next(iter(measured(tmp_path).values()))["blocked"]
+    assert reason in ("it failed with RuntimeError: no code for this device", "it cannot drop weights.")
+
+
+def test_where_every_kernel_fails_the_ordinary_choice_serves_and_nothing_is_kept(bench, make, monkeypatch, tmp_path):
+    monkeypatch.setattr(race, "HEAT", 128 * 128)
+    monkeypatch.setattr(race, "attempt", lambda time: "not today")
+    attention = make()
+    ask(attention)
+    ask(attention)
+    assert attention.used == "sdpa"
+    assert measured(tmp_path) == {}
+
+
+def test_an_interrupted_race_is_over(bench, make, monkeypatch):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(find("blocked"), "attend", stop)
+    with pytest.raises(KeyboardInterrupt):
+        ask(make())
 
 
 def test_the_table_is_told_once_a_case(bench, make, caplog):
@@ -237,7 +279,7 @@ def test_real_clocks_measure_every_kernel_that_can_run(make, tmp_path):
     forget()
     ask(make(), grad=True, causal=True)
     (row,) = measured(tmp_path).values()
-    assert set(row) == set(names())
+    assert set(row) == set(race.candidates()) == set(names()) - {"flex"}
     assert all(isinstance(value, str) or 0 < value < 60 for value in row.values())
 
 
@@ -310,9 +352,12 @@ def test_no_other_rule_unless_asked_for(bench, make, mean):
     assert attention.state_dict() == {}
 
 
-def test_the_fastest_rule_is_taken_when_the_module_is_made(bench, make, mean, caplog):
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_the_fastest_rule_is_taken_when_it_is_first_asked_for(bench, make, mean, caplog, mode):
     attention = make(allow_approximate=True, approximations=mean)
-    assert attention.used == "mean"
+    assert not bench.calls
+    with mode():
+        assert attention.used == "mean"
     assert not attention.exact
     assert caplog.text.count("takes mean at 64 tokens") == 1
     assert "gives up" in caplog.text
@@ -329,16 +374,47 @@ def test_softmax_stays_where_it_is_faster(bench, make, mean):
     assert attention.exact
 
 
-def test_weights_bring_the_rule_they_were_trained_with(bench, make, mean, tmp_path):
+def test_weights_bring_the_rule_they_were_trained_with(bench, make, mean, tmp_path, caplog):
     trained = make(allow_approximate=True, approximations=mean)
+    state = {f"inner.{name}": value for name, value in trained.state_dict().items()}
     forget()
     bench.cost["mean"] = 1.0
-    elsewhere = make(allow_approximate=True, approximations=mean, cache=str(tmp_path / "elsewhere"))
-    assert elsewhere.used != "mean"
-    outer = torch.nn.ModuleDict({"inner": elsewhere})
-    outer.load_state_dict({f"inner.{name}": value for name, value in trained.state_dict().items()})
-    assert elsewhere.used == "mean"
-    assert not elsewhere.exact
+    caplog.clear()
+    for asked in (False, True):
+        elsewhere = make(allow_approximate=True, approximations=mean, cache=str(tmp_path / f"elsewhere {asked}"))
+        if asked:
+            assert elsewhere.used != "mean"
+        torch.nn.ModuleDict({"inner": elsewhere}).load_state_dict(state)
+        assert elsewhere.used == "mean"
+        assert not elsewhere.exact
+        # Who only loads does not measure, and tells of no choice.
+        assert (tmp_path / f"elsewhere {asked}").exists() == asked == ("takes softmax" in caplog.text)
+
+
+def test_a_rule_that_fails_is_out(bench, make, mean, monkeypatch, caplog):
+    monkeypatch.setattr(Mean, "attend", breaks)
+    attention = make(allow_approximate=True, approximations=mean)
+    assert attention.exact
+    assert "mean is out: it failed with RuntimeError" in caplog.text
+
+
+def test_a_rule_of_other_settings_is_measured_anew(bench, make, tmp_path):
+    size = {"kernel": "any", "strict": False, "eps": 1e-6}
+    for chunk in (16, 16, 32):
+        make(allow_approximate=True, approximations={"linear": partial(Linear, **size, chunk=chunk)}).rule  # noqa: B018
+    assert [case.count("chunk=16") for case in measured(tmp_path)] == [1, 0]
+
+
+def test_several_processes_take_only_what_is_remembered(bench, make, mean, monkeypatch, tmp_path):
+    one = make(allow_approximate=True, approximations=mean)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"cannot choose in 2 processes .*attention=mean"):
+        ask(one)
+    assert measured(tmp_path) == {}
+    monkeypatch.delenv("WORLD_SIZE")
+    assert one.rule == "mean"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert make(allow_approximate=True, approximations=mean).rule == "mean"
 
 
 def test_rules_that_know_no_patterns_do_not_compete_with_one(bench, make, mean, caplog):

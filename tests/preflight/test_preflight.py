@@ -61,13 +61,23 @@ def test_sound_models_pass(shape, overrides):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_every_attention_passes_as_it_comes(shape, attention, tmp_path):
-    try:
-        assert failed(build(shape, f"attention={attention}", f"paths.cache={tmp_path}")) == {}
-    except UserError as refusal:
-        pytest.skip(str(refusal))
+    # None may refuse: what cannot run on what a shape asks of it is no preset.
+    assert failed(build(shape, f"attention={attention}", f"paths.cache={tmp_path}")) == {}
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("limit", [8, 12, 16])
+def test_positions_that_end_soon(shape, limit):
+    model = build(shape, "position=learned", f"position.limit={limit}")
+    assert failed(model) == {}
+    if shape != "encoder_only":
+        model.get_submodule(OWN).attention.__class__ = Early
+        assert "future" in failed(model)
+
+
+@pytest.mark.parametrize(
+    "precision", ["bf16-mixed", *(pytest.param(p, marks=pytest.mark.slow) for p in ("bf16-true", "64-true"))]
+)
 @pytest.mark.parametrize("attention", ["dense", "sliding_window", "linear", "performer"])
 def test_sound_models_pass_in_other_precisions(attention, precision):
     assert failed(build("encoder_decoder", f"attention={attention}"), precision) == {}
@@ -78,6 +88,22 @@ def test_a_pattern_is_compared_at_a_length_where_it_hides_something():
     assert failed(model) == {}
     for layer in heads(model):
         layer.attention.__class__ = Patternless
+    assert "kernels" in failed(model)
+
+
+@pytest.mark.parametrize("shape", ["encoder_only", "decoder_only"])
+@pytest.mark.parametrize("attention", ["sliding_window", "bigbird"])
+def test_a_preset_without_its_pattern_is_noticed(shape, attention):
+    model = build(shape, f"attention={attention}")
+    for layer in heads(model):
+        layer.attention.__class__ = Patternless
+    assert "kernels" in failed(model)
+
+
+def test_rows_of_different_lengths_are_compared_where_a_pattern_hides_something():
+    model = build("encoder_only", "attention=sliding_window", f"attention.pattern.width={SHORT}")
+    for layer in heads(model):
+        layer.attention.__class__ = DeafWhenLong
     assert "kernels" in failed(model)
 
 
@@ -110,6 +136,13 @@ class Patternless(Softmax):
 
     def attend(self, q, k, v, mask, bias=None):
         return self.choose(q, k, mask, bias, None)(q, k, v, mask, bias, 0.0, None)
+
+
+class DeafWhenLong(Softmax):
+    """Padding is read by long inputs."""
+
+    def attend(self, q, k, v, mask, bias=None):
+        return super().attend(q, k, v, mask if mask.keys <= SHORT else replace(mask, lengths=None), bias)
 
 
 class Unscaled(Softmax):

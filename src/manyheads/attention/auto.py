@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
 from manyheads.attention.exact import ANY, Compute
-from manyheads.attention.kernels.registry import find, names
+from manyheads.attention.kernels.registry import find
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
-from manyheads.attention.race import Case, Found, case_of, race
+from manyheads.attention.race import Case, candidates, case_of, race
 from manyheads.attention.rules import SOFTMAX, fastest_rule
 from manyheads.attention.softmax import Softmax
-from manyheads.attention.timings import fastest, tell, timings
+from manyheads.attention.timings import fastest, tell, timed, timings
 
 SMALL = 1 << 15
 """Scores up to which nothing is measured: such a call is over in microseconds, whichever kernel it is."""
@@ -27,9 +27,11 @@ class Auto(Softmax):
 
     cache: folder that remembers measurements. Up to SMALL scores, and while `torch.compile` traces or a CUDA graph is
         captured, nothing is measured: then the kernel that was measured last serves, or else the first that can run.
+        Kernels that fail, and `race.SLOW_STARTERS`, are left out.
     allow_approximate: let the rules of `approximations` (name: factory) compete too. They are other functions of the
-        same weights, so this is decided once, when the module is made, for `length` tokens. state_dict tells which it
-        was, and loading one takes its choice over.
+        same weights, so this is decided once, for `length` tokens, by the first who asks for the `rule`: the checks
+        before a training, or its first pass. state_dict tells which it was, and who loads one takes its choice over
+        without any measurement. Several processes take only what is remembered (see `fastest_rule`).
     """
 
     def __init__(
@@ -50,9 +52,24 @@ class Auto(Softmax):
         # Two lists, kept as dicts for their order: what was measured names the run, not the handful of tiny calls.
         self._measured: dict[str, None] = {}
         self._unmeasured: dict[str, None] = {}
-        self.rule = SOFTMAX
+        self.length, self._rule = length, None if allow_approximate else SOFTMAX
         if allow_approximate:
-            self._admit(approximations, length)
+            self._admit(approximations)
+
+    @property
+    def rule(self) -> str:
+        """Softmax, or the one of `rules` that stands in its place."""
+        if self._rule is None:
+            self._rule = fastest_rule(self, self.length)
+        return self._rule
+
+    @property
+    def exact(self) -> bool:
+        return self.rule == SOFTMAX
+
+    @property
+    def recurrent(self) -> bool:
+        return self.rule != SOFTMAX and self.rules[self.rule].recurrent
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None) -> Tensor:
         if self.rule != SOFTMAX:
@@ -80,42 +97,45 @@ class Auto(Softmax):
         found = self._timed(case_of(q, k, mask, bias, dropout, self._shared_pattern), mask, bias)
         # What was timed on rounded sizes may refuse the true ones; the next fastest then takes over.
         able = {name: s for name, s in found.items() if find(name).why_not(q, k, mask, bias, shift) is None}
+        if not able:
+            return super().choose(q, k, mask, bias, shift)
         name = fastest(able)
         self._measured.setdefault(name)
         if self._kernels[0][0] != name:
             self._kernels = tuple(sorted(self._kernels, key=lambda kernel: kernel[0] != name))
         return find(name).attend
 
-    def _timed(self, case: Case, mask: Mask, bias: Bias | None) -> Found:
+    def _timed(self, case: Case, mask: Mask, bias: Bias | None) -> dict[str, float]:
         """Seconds by kernel, measured here and now unless they are known."""
         table, key = timings(self.cache, case.device), str(case)
         if key not in table.known:
-            table.add(key, race(case, names(), mask, bias))
+            table.add(key, race(case, candidates(), mask, bias))
         tell(table, key)
-        return {name: s for name, s in table.known[key].items() if isinstance(s, float)}
+        return timed(table.known[key])
 
     def _note(self, name: str, refused: str | None) -> None:
         self._unmeasured.setdefault(name)
 
     # --- other rules ------------------------------------------------------------------------------------------------
 
-    def _admit(self, approximations: dict[str, Callable[..., Attention]], length: int) -> None:
+    def _admit(self, approximations: dict[str, Callable[..., Attention]]) -> None:
         size = {"heads": self.heads, "head_dim": self.head_dim, "layer": self.layer, "kv_heads": self.kv_heads}
         self.rules = nn.ModuleDict({name: make(**size) for name, make in approximations.items()})
         # One of them is true. Not a number: running means of weights average numbers.
         self.register_buffer("taken", torch.zeros(1 + len(self.rules), dtype=torch.bool))
+        self.register_state_dict_pre_hook(_name_rule)
         self.register_load_state_dict_post_hook(_take_over)
-        self._take(fastest_rule(self, length))
 
-    def _take(self, rule: str) -> None:
-        self.rule, self.exact = rule, rule == SOFTMAX
-        self.recurrent = rule != SOFTMAX and self.rules[rule].recurrent
-        self.taken.copy_(torch.tensor([name == rule for name in (SOFTMAX, *self.rules)]))
+
+def _name_rule(module: Auto, *_: object) -> None:
+    """Before a state_dict goes out: its weights belong to the rule that it names."""
+    module.taken.copy_(torch.tensor([name == module.rule for name in (SOFTMAX, *module.rules)]))
 
 
 def _take_over(module: Auto, keys: object) -> None:
     """After a state_dict came in: its weights were trained with the rule that it names."""
-    module._take([SOFTMAX, *module.rules][module.taken.tolist().index(True)])
+    if module.taken.any():
+        module._rule = [SOFTMAX, *module.rules][module.taken.tolist().index(True)]
 
 
 def _measurable(q: Tensor, k: Tensor) -> bool:

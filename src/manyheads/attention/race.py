@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from manyheads.attention.bias import Bias, DistanceBias
-from manyheads.attention.kernels.registry import find
+from manyheads.attention.kernels.registry import find, names
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
+from manyheads.errors import UserError
 
 Found = dict[str, float | str]
 """Seconds of each candidate, or the reason why it was not timed."""
@@ -27,8 +28,14 @@ SCORES = 1 << 22
 WRITTEN_OUT = 1 << 26
 """Scores that the specification, which keeps them all several times over, is trusted with: beyond, memory runs out."""
 
+SLOW_STARTERS = frozenset({"flex"})
+"""Kernels that do not compete: flex is compiled anew for each length, for longer than many a training takes."""
+
 HEAT = 1 << 22
 """Queries · keys from which on candidates qualify at a quarter of the length first: a slow one could take minutes."""
+
+WORDS = 200
+"""Letters that are kept of an error; compilers print whole programs."""
 
 HOPELESS = 3.0
 """Times the fastest of a heat that puts a candidate out; exact ones fall further behind with length, not less."""
@@ -160,14 +167,19 @@ def _bias_like(bias: Bias | None, case: Case) -> Bias | None:
 # --- the race ------------------------------------------------------------------------------------------------------
 
 
-def race(case: Case, names: list[str], mask: Mask, bias: Bias | None) -> Found:
-    """Seconds of the exact kernels `names` on `case`, or why they were not timed; `mask`, `bias` show their kinds."""
+def candidates() -> list[str]:
+    """The kernels that compete; any other one is still to be had by `attention.kernel`."""
+    return [name for name in names() if name not in SLOW_STARTERS]
+
+
+def race(case: Case, kernels: list[str], mask: Mask, bias: Bias | None) -> Found:
+    """Seconds of these exact kernels on `case`, or why they were not timed; `mask`, `bias` show their kinds."""
     found: Found = {}
     if case.queries * case.keys >= HEAT and case.queries > 1:
-        found = _beaten(race(_shorter(case), names, mask, bias), case)
+        found = _beaten(race(_shorter(case), kernels, mask, bias))
     with aside(case.device):
         given = inputs(case, mask, bias)
-        for name in (name for name in names if name not in found):
+        for name in (name for name in kernels if name not in found):
             best = min((s for s in found.values() if isinstance(s, float)), default=float("inf"))
             found[name] = _timed(name, case, given, HOPELESS * best)
     return found
@@ -177,9 +189,9 @@ def _shorter(case: Case) -> Case:
     return replace(case, queries=max(16, case.queries // 4), keys=max(16, case.keys // 4))
 
 
-def _beaten(heat: Found, case: Case) -> Found:
+def _beaten(heat: Found) -> Found:
     """Who need not run at full length: what cannot run, and what is far behind."""
-    fastest = min(seconds for seconds in heat.values() if not isinstance(seconds, str))
+    fastest = min((seconds for seconds in heat.values() if not isinstance(seconds, str)), default=float("inf"))
     words = f"{HOPELESS:g} times slower than the fastest at a quarter of the length"
     slow = {name: words for name, s in heat.items() if not isinstance(s, str) and s > HOPELESS * fastest}
     return {**{name: reason for name, reason in heat.items() if isinstance(reason, str)}, **slow}
@@ -187,9 +199,6 @@ def _beaten(heat: Found, case: Case) -> Found:
 
 def _timed(name: str, case: Case, given: Inputs, enough: float) -> float | str:
     kernel = find(name)
-    reason = kernel.why_not(given.q, given.k, given.mask, given.bias, None)
-    if reason is not None:
-        return reason
     scores = case.rows * case.heads * case.queries * case.keys
     if name == "reference" and scores > WRITTEN_OUT:
         return f"it would write out {scores:,} scores"
@@ -197,10 +206,27 @@ def _timed(name: str, case: Case, given: Inputs, enough: float) -> float | str:
     def attend() -> Tensor:
         return kernel.attend(given.q, given.k, given.v, given.mask, given.bias, case.dropout, None)
 
+    def time() -> float | str:
+        reason = kernel.why_not(given.q, given.k, given.mask, given.bias, None)
+        return reason or seconds(call(attend, given, case), case.device, enough)
+
+    return attempt(time)
+
+
+def attempt(time: Callable[[], float | str]) -> float | str:
+    """What `time` finds, or why it failed: who cannot run has lost, and the others run on.
+
+    Compilers raise whatever they like, so any error counts; what ends a process (KeyboardInterrupt) passes.
+    """
     try:
-        return seconds(call(attend, given, case), case.device, enough)
+        return time()
     except torch.OutOfMemoryError:
         return "the device has too little memory for it"
+    except UserError as problem:
+        return str(problem)
+    except Exception as problem:
+        first = next(iter(str(problem).strip().splitlines()), "")
+        return f"it failed with {type(problem).__name__}: {first[:WORDS]}"
 
 
 def call(attend: Callable[[], Tensor], given: Inputs, case: Case) -> Callable[[], None]:

@@ -31,8 +31,10 @@ class Timings:
         self.told: set[str] = set()
 
     def add(self, case: str, found: Found) -> None:
+        """A case in which nobody ran is known to this process alone: the next one may have more memory."""
         self.known = {**self._read(), **self.known, case: found}
-        content = {"environment": self.environment, "seconds": self.known}
+        kept = {case: row for case, row in self.known.items() if timed(row)}
+        content = {"environment": self.environment, "seconds": kept}
         try:
             atomic.write_text(self.path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         except (OSError, UserError) as problem:
@@ -63,7 +65,12 @@ def _fits(row: dict[str, Any]) -> bool:
     return known and any(isinstance(value, float) for value in values)
 
 
-def fastest(found: Found) -> str:
+def timed(row: Found) -> dict[str, float]:
+    """The seconds of a row, without the reasons."""
+    return {name: seconds for name, seconds in row.items() if not isinstance(seconds, str)}
+
+
+def fastest(found: dict[str, float]) -> str:
     """Who took the least time."""
     return min(found, key=lambda name: found[name])
 
@@ -73,10 +80,9 @@ def tell(table: Timings, case: str) -> None:
     if case in table.told:
         return
     table.told.add(case)
-    found = table.known[case]
-    timed = {name: s for name, s in found.items() if not isinstance(s, str)}
-    width, choice = max(map(len, found)), fastest(timed)
-    lines = [f"  {name:{width}}  {s * 1e3:10.3f} ms" for name, s in sorted(timed.items(), key=lambda item: item[1])]
+    found, times = table.known[case], timed(table.known[case])
+    width, choice = max(map(len, found)), fastest(times) if times else "what can run, unmeasured,"
+    lines = [f"  {name:{width}}  {s * 1e3:10.3f} ms" for name, s in sorted(times.items(), key=lambda item: item[1])]
     lines += [f"  {name:{width}}  {reason}" for name, reason in found.items() if isinstance(reason, str)]
     log.info("attention=auto takes %s for %s\n%s", choice, case, "\n".join(lines))
 

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -103,21 +103,22 @@ def _inspected(cubin: bytes) -> tuple[str, str]:
         )
 
 
-def table(found: Iterable[Compiled]) -> str:
-    """Markdown, one row a kernel."""
-    head = "| kernel | warps | registers | stack | spills | shared KiB | wgmma | mma | fits |\n" + "|---|" + "--:|" * 8
-    rows = (
-        f"| {c.name} | {c.warps} | {c.registers} | {c.stack} | {c.spills} | {c.shared / 1024:.0f} "
-        f"| {c.wgmma} | {c.mma} | {'yes' if c.fits else 'NO'} |"
-        for c in found
-    )
-    return "\n".join([head, *rows])
+HEAD = "| kernel | warps | registers | stack | spills | shared KiB | wgmma | mma | fits |\n" + "|---|" + "--:|" * 8
+
+
+def row(c: Compiled) -> str:
+    """One line of a table in markdown."""
+    figures = (c.warps, c.registers, c.stack, c.spills, f"{c.shared / 1024:.0f}", c.wgmma, c.mma)
+    return f"| {c.name} | {' | '.join(map(str, figures))} | {'yes' if c.fits else 'NO'} |"
 
 
 def figures(only: str | None) -> dict:
-    """For the command: prints the table, and gives the same as data."""
+    """For the command: prints the table as it grows, and gives the same as data."""
     import triton
 
-    found = list(compiled(only))
-    print(table(found), flush=True)
+    print(HEAD, flush=True)
+    found = []
+    for each in compiled(only):
+        print(row(each), flush=True)
+        found.append(each)
     return {"target": "sm_90a", "triton": triton.__version__, "kernels": [asdict(c) for c in found]}

@@ -10,7 +10,10 @@ from manyheads.model.shapes import DecoderOnly, EncoderDecoder, EncoderOnly
 
 Shape = EncoderOnly | DecoderOnly | EncoderDecoder
 SOURCE, TARGET = (11, 4, 8), (6, 9, 3)
-"""Lengths of the rows: none is the longest on both sides."""
+"""Lengths of the rows, where the model takes them: none is the longest on both sides."""
+
+SHORTEST = 2
+"""What no row is cut below: an opening token and a word."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,12 @@ class Samples:
     def __init__(self, model: Shape) -> None:
         self.device = next(model.parameters()).device
         self._dice = torch.Generator().manual_seed(0)
-        self._words = _vocabularies(model)
+        self._words, self._room = _vocabularies(model), _room(model)
 
     def batch(self) -> Sample:
-        source, target = (self._draw(len(rows), max(rows), side) for side, rows in enumerate((SOURCE, TARGET)))
-        return Sample(source, self._put(SOURCE), target, self._put(TARGET))
+        both = self._cut(SOURCE), self._cut(TARGET)
+        source, target = (self._draw(len(rows), max(rows), side) for side, rows in enumerate(both))
+        return Sample(source, self._put(both[0]), target, self._put(both[1]))
 
     def from_word(self, sample: Sample, first: int) -> Sample:
         """The same with other words in the target from index `first` on."""
@@ -49,6 +53,12 @@ class Samples:
         """The same with other words behind the ends of both sides."""
         source = self._other(sample.source, sample.source_lengths, 0)
         return replace(sample, source=source, target=self._other(sample.target, sample.target_lengths, 1))
+
+    def _cut(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        """The lengths, all shortened by the same factor where the longest of them has no room."""
+        longest = max(*SOURCE, *TARGET)
+        room = min(self._room, longest)
+        return tuple(max(SHORTEST, -(-length * room // longest)) for length in lengths)
 
     def _other(self, tokens: Tensor, ends: Tensor, side: int) -> Tensor:
         # Never the word that stands there: a step of 1 to vocabulary − 1 around the circle.
@@ -67,6 +77,13 @@ def _vocabularies(model: Shape) -> tuple[int, int]:
     if isinstance(model, EncoderDecoder):
         return model.embed_source.table.num_embeddings, model.embed_target.table.num_embeddings
     return (model.embed.table.num_embeddings,) * 2
+
+
+def _room(model: Shape) -> int:
+    """Tokens that a side may have: positions of some kinds end somewhere, and one stream holds both sides."""
+    limits = [module.limit for module in model.modules() if getattr(module, "limit", None) is not None]
+    room = min(limits, default=max(*SOURCE, *TARGET))
+    return room // 2 if isinstance(model, DecoderOnly) else room
 
 
 def states(model: Shape, sample: Sample) -> Float[Tensor, "t dim"]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from manyheads.attention.exact import Exact
+from manyheads.attention.mask import Mask
 from manyheads.preflight.findings import Finding
 from manyheads.preflight.heads import Seat, seats
 from manyheads.preflight.precision import Precision
@@ -42,7 +43,7 @@ def _variance(seat: Seat, device: torch.device) -> float:
     return float(had.square().sum() / wanted.square().sum())
 
 
-def _weights(seat: Seat, q: Tensor, k: Tensor, mask) -> Tensor:
+def _weights(seat: Seat, q: Tensor, k: Tensor, mask: Mask) -> Tensor:
     """The weights (1, h, n, m): row j of the batch has a 1 as value j and 0 elsewhere, so that it returns weight j."""
     v = torch.zeros(KEYS, *k.shape[1:], device=k.device)
     at = torch.arange(KEYS)
@@ -51,11 +52,10 @@ def _weights(seat: Seat, q: Tensor, k: Tensor, mask) -> Tensor:
     return out[..., 0].permute(1, 2, 0).unsqueeze(0)
 
 
-def _logits(weights: Tensor, seat: Seat, mask) -> Tensor:
+def _logits(weights: Tensor, seat: Seat, mask: Mask) -> Tensor:
     """Scores up to a number per query: what softmax or sigmoid made the weights of."""
     weights = weights.double().clamp(min=1e-30, max=1 - 1e-15)
-    q = weights.new_empty(1)
-    softmax = seat.attention.shift(mask.within(seat.attention.pattern), q) is None
+    softmax = seat.attention.shift(mask.within(seat.attention.pattern), weights) is None
     return weights.log() if softmax else weights.logit()
 
 
