@@ -1,6 +1,7 @@
 """The Triton kernels against the specification in float64, on a GPU or, without one, interpreted (see conftest)."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 import torch
@@ -371,25 +372,24 @@ def test_every_device_type_and_head_size_has_its_sizes(device, width, busy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("g", [1, 2, 4])
-@pytest.mark.parametrize("n", [1, 16, 33, 70])
+@pytest.mark.parametrize("g", [1, 2])
+@pytest.mark.parametrize("n", [1, 33])
 def test_the_whole_grid(n, g, rule):
-    for case in unpatterned(n):
+    biases = cycle((None, DistanceBias(slopes(4).to(DEVICE))))
+    for case, bias in zip(unpatterned(n), biases, strict=False):
         mask = case.mask()
-        for bias in (None, DistanceBias(slopes(4).to(DEVICE))):
-            check(mask, *inputs(mask, h=4, g=g, d=24), bias, shifted(rule, mask, 4))
+        check(mask, *inputs(mask, h=4, g=g, d=24), bias, shifted(rule, mask, 4))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("g", [1, 4])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
-def test_longer_patterns(pattern, causal, g):
-    for n, lengths in ((33, [33, 0, 16]), (150, [150, 97, 1])):
+def test_longer_patterns(pattern, causal):
+    for n, lengths in ((33, [33, 0, 16]), (110, [110, 67, 1])):
         mask = Mask(queries=n, keys=n, causal=causal, lengths=torch.tensor(lengths), pattern=pattern)
-        check(mask, *inputs(mask, h=4, g=g))
-    mask = Mask(queries=3, keys=150, causal=True, pattern=pattern)
-    check(mask, *inputs(mask, h=4, g=g))
+        check(mask, *inputs(mask, h=2, g=1))
+    mask = Mask(queries=3, keys=110, causal=True, pattern=pattern)
+    check(mask, *inputs(mask, h=2, g=1))
 
 
 @pytest.mark.slow

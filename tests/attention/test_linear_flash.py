@@ -66,13 +66,12 @@ CASES = [
     Case(n=70, m=70, d=136, h=1),
 ]
 WIDE = [
-    Case(n=n, m=m, h=h, g=g, d=d, causal=causal, lengths=lengths, dtype=dtype, strided=strided)
-    for n, m in ((129, 129), (300, 300))
+    Case(n=129, m=129, h=h, g=g, d=d, causal=causal, lengths=lengths, dtype=dtype, strided=strided)
     for h, g in ((2, 2), (4, 1))
-    for d in (16, 80, 128, 256)
+    for d in (16, 80, 256)
     for causal in (True, False)
     for lengths, dtype, strided in (
-        ((m, 0, 1, m - 3), torch.float32, True),
+        ((129, 0, 1, 126), torch.float32, True),
         (None, torch.float16, False),
         (None, torch.bfloat16, True),
     )
