@@ -64,9 +64,12 @@ def find(kernel: str, device: str, size: int, width: int, busy: bool) -> Config:
 def smaller(config: Config, block: int) -> Config:
     """The same with no tile longer than `block`: tiles of a pattern's blocks must not straddle them."""
     queries, keys = min(config.queries, block), min(config.keys, block)
-    warps = config.warps if queries * keys >= 64 * 64 else 4
-    # A tile of 64 rows gives the warp-group instructions of sm_90 work for four warps alone.
-    return Config(queries, keys, min(warps, 4) if queries <= 64 else warps, config.stages)
+    if (queries, keys) == (config.queries, config.keys):
+        return config
+    # 64 × 64 is the work of four warps with the warp-group instructions of sm_90. Where tiles were short before, heads
+    # are large and need the registers of all warps.
+    warps = config.warps if 32 * 32 <= queries * keys < 64 * 64 else min(config.warps, 4)
+    return Config(queries, keys, warps, config.stages)
 
 
 @cache
