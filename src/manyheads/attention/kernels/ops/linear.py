@@ -38,7 +38,7 @@ TABLE: dict[tuple[str, int], tuple[Config, ...]] = {
     ("collect_queries", 16): (Config(64, 64, 64, 4, 3), Config(128, 128, 64, 8, 2), Config(256, 64, 64, 8, 2)),
     ("forward", 16): (
         Config(64, 64, 64, 4, 3),
-        Config(128, 64, 64, 8, 3),
+        Config(128, 64, 64, 8, 2),
         Config(256, 64, 64, 8, 2),
         Config(512, 64, 64, 8, 2),
     ),
