@@ -170,6 +170,13 @@ def test_hands_over_within_the_rule_and_says_so_once(monkeypatch, caplog):
         linear(strict=True).attend(q, k[:, :2], v[:, :2], Mask(3, 3))
 
 
+def test_any_kernel_on_a_cpu_is_none_that_an_interpreter_runs():
+    attention, (q, k, v) = linear("any"), torch.randn(3, 1, H, 3, D)
+    assert attention.why_not(q, k[:, :2], Mask(3, 3)) is None
+    attention.attend(q, k[:, :2], v[:, :2], Mask(3, 3))
+    assert attention.used == "linear:chunked"
+
+
 def test_chunked_keeps_no_square():
     """What backward needs, beyond inputs, output and denominators, is at most a state per chunk."""
     n, kept = 512, []

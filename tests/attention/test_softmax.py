@@ -46,6 +46,13 @@ def test_hands_over_to_an_exact_kernel_and_says_so_once(refusing, caplog):
     assert all(torch.equal(out, expected) for out in found)
 
 
+def test_strict_with_any_kernel_refuses_only_what_none_can_do(refusing):
+    attention, (q, k, v) = softmax(strict=True, kernel="any"), tensors()
+    assert attention.why_not(q, k, Mask(3, 3)) is None
+    attention.attend(q, k, v, Mask(3, 3))
+    assert attention.used == "blocked"
+
+
 def test_a_kernel_that_can_run_is_used_in_silence(caplog):
     attention = softmax(strict=False)
     with caplog.at_level(logging.DEBUG):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
-from manyheads.attention.exact import ANY, Compute
+from manyheads.attention.choice import ANY
+from manyheads.attention.exact import Compute
 from manyheads.attention.kernels.registry import find
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
@@ -101,8 +102,7 @@ class Auto(Softmax):
             return super().choose(q, k, mask, bias, shift)
         name = fastest(able)
         self._measured.setdefault(name)
-        if self._kernels[0][0] != name:
-            self._kernels = tuple(sorted(self._kernels, key=lambda kernel: kernel[0] != name))
+        self.choice.put_first(name)
         return find(name).attend
 
     def _timed(self, case: Case, mask: Mask, bias: Bias | None) -> dict[str, float]:

@@ -1,30 +1,18 @@
 """Rules that weigh keys one by one, and whose kernels agree: all that softmax and sigmoid attention share."""
 
-import logging
 from collections.abc import Callable
-from functools import cache
 
 from torch import Tensor
 
 from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
-from manyheads.attention.kernels.registry import ACCELERATED, DENSE, SPARSE, find, names
+from manyheads.attention.choice import ANY, Choice
+from manyheads.attention.kernels.registry import DENSE, SPARSE, find
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
 from manyheads.errors import UserError
 
-log = logging.getLogger(__name__)
-
 Compute = Callable[[Tensor, Tensor, Tensor, Mask, Bias | None, float, Tensor | None], Tensor]
-
-ANY = "any"
-"""The kernel that stands for the best one that can run."""
-
-
-@cache
-def say_once(sentence: str) -> None:
-    """A warning, once in a process: all layers of a model say the same."""
-    log.warning("%s", sentence)
 
 
 class Exact(Attention):
@@ -33,7 +21,7 @@ class Exact(Attention):
     kernel: which exact computation to use (a module of `attention/kernels/`), or `any`: the fastest known one that can
         run on the inputs at hand.
     dropout: share of the weights that training drops; never active in evaluation.
-    strict: raise where the kernel cannot run, instead of handing over to another exact one.
+    strict: raise where the kernel cannot run (`any`: where none can), instead of handing over to another exact one.
     pattern: static sparsity within one sequence; across sequences (cross-attention) every key is seen.
     """
 
@@ -58,11 +46,7 @@ class Exact(Attention):
         self.dropout, self.strict = dropout, strict
         self.pattern = None if pattern is None else pattern.at(layer)
         self.kernel = self._used = kernel
-        # Functions, not modules: a module cannot be copied with the model, and a look-up breaks a compiled graph.
-        order = DENSE if pattern is None else SPARSE
-        order = [name for name in order if name in names()]
-        order = order if kernel == ANY else [kernel, *(name for name in order if name != kernel)]
-        self._kernels = tuple((name, find(name).why_not, find(name).attend) for name in order)
+        self.choice = Choice(kernel, find, DENSE if pattern is None else SPARSE, strict, "equally exact")
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None) -> Tensor:
         mask = mask.within(self.pattern)
@@ -74,10 +58,8 @@ class Exact(Attention):
         return None
 
     def why_not(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None) -> str | None:
-        if not self.strict:
-            return None
         mask = mask.within(self.pattern)
-        return self._kernels[0][1](q, k, mask, bias, self.shift(mask, q))
+        return self.choice.why_not(q, k, mask, bias, self.shift(mask, q))
 
     @property
     def used(self) -> str:
@@ -85,26 +67,15 @@ class Exact(Attention):
 
     def choose(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None, shift: Tensor | None) -> Compute:
         """The computation for these inputs: the chosen kernel's, or that of the first other one that can run."""
-        refused = None
-        for name, why_not, attend in self._kernels:
-            if name in ACCELERATED and name != self.kernel and q.device.type == "cpu":
-                continue
-            reason = why_not(q, k, mask, bias, shift)
-            if reason is None:
-                self._note(name, refused)
-                return attend
-            if self.strict:
-                raise UserError(reason)
-            refused = refused or reason
-        raise UserError(refused)
+        name, attend, refused = self.choice.of(q, k, mask, bias, shift)
+        self._note(name, refused)
+        return attend
 
     def _note(self, name: str, refused: str | None) -> None:
-        """Remembers what computes, and says once when it is not what was asked for."""
-        if self._used == name:
-            return
-        self._used = name
-        if name != self.kernel and self.kernel != ANY:
-            say_once(f"attention.kernel={self.kernel} hands over to {name}, equally exact: {refused}")
+        """Remembers what computes."""
+        if self._used != name:
+            self._used = name
+            self.choice.tell(name, refused)
 
     def extra_repr(self) -> str:
         pattern = "" if self.pattern is None else f", pattern={self.pattern}"

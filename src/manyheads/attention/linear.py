@@ -7,9 +7,9 @@ from torch import Tensor
 
 from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
-from manyheads.attention.exact import ANY, say_once
+from manyheads.attention.choice import Choice
 from manyheads.attention.features import Elu, FeatureMap
-from manyheads.attention.kernels.linear.registry import PREFERENCE, find, names
+from manyheads.attention.kernels.linear.registry import PREFERENCE, find
 from manyheads.attention.kernels.linear.state import State, advance, summed
 from manyheads.attention.mask import Mask
 from manyheads.attention.recurrent import Prompt
@@ -48,11 +48,8 @@ class Linear(Attention):
         if chunk < 1 or eps < 0:
             raise UserError(f"attention.chunk={chunk} must be 1 or more, and attention.eps={eps} 0 or more.")
         self.kernel, self.strict, self.eps, self.chunk = kernel, strict, eps, chunk
-        order = [name for name in PREFERENCE if name in names()]
-        order = order if kernel == ANY else [kernel, *(name for name in order if name != kernel)]
-        # Functions, not modules: a module cannot be copied with the model.
-        self._kernels = tuple((name, find(name).why_not, find(name).attend) for name in order)
-        self._used = order[0]
+        self.choice = Choice(kernel, find, PREFERENCE, strict, "the same function")
+        self._used = self.choice.first
 
     def feature(self) -> FeatureMap:
         """The feature map of this pass."""
@@ -75,10 +72,7 @@ class Linear(Attention):
 
     def why_not(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None) -> str | None:
         reason = self._refuses(mask, bias)
-        if reason is None and self.strict:
-            _, why_not, _ = self._kernels[0]
-            reason = why_not(q, k, mask, self.feature())
-        return reason
+        return reason or self.choice.why_not(q, k, mask, self.feature())
 
     def _refuses(self, mask: Mask, bias: Bias | None) -> str | None:
         name = f"attention={type(self).__name__.lower()}"
@@ -96,22 +90,11 @@ class Linear(Attention):
 
     def _choose(self, q: Tensor, k: Tensor, mask: Mask, feature: FeatureMap) -> Compute:
         """The computation for these inputs: the chosen kernel's, or that of the first other one that can run."""
-        refused = None
-        for name, why_not, attend in self._kernels:
-            reason = why_not(q, k, mask, feature)
-            if reason is None:
-                self._note(name, refused)
-                return attend
-            if self.strict:
-                raise UserError(reason)
-            refused = refused or reason
-        raise UserError(refused)
-
-    def _note(self, name: str, refused: str | None) -> None:
-        """Remembers what computes, and says once when it is not what was asked for."""
-        if name not in (self._used, self.kernel) and self.kernel != ANY:
-            say_once(f"attention.kernel={self.kernel} hands over to {name}, the same function: {refused}")
-        self._used = name
+        name, attend, refused = self.choice.of(q, k, mask, feature)
+        if self._used != name:
+            self._used = name
+            self.choice.tell(name, refused)
+        return attend
 
     @property
     def used(self) -> str:

@@ -13,9 +13,6 @@ SPARSE = ("flash", "blocked", "sdpa", "reference")
 DENSE = ("sdpa", "flash", "blocked", "reference")
 """The same where every key may be needed: the library's own first, the specification last."""
 
-ACCELERATED = frozenset({"flash"})
-"""Kernels that nobody gets on a CPU without asking for them by name: there, an interpreter runs them for tests."""
-
 
 @cache
 def find(name: str) -> ModuleType:

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from manyheads.attention.base import Attention
-from manyheads.attention.exact import ANY
+from manyheads.attention.choice import ANY
 from manyheads.attention.kernels import registry
 from manyheads.attention.kernels.linear import registry as linear_registry
 from manyheads.attention.linear import Linear

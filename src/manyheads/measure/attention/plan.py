@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from manyheads.attention.exact import ANY
+from manyheads.attention.choice import ANY
 from manyheads.config.names import did_you_mean
 from manyheads.errors import UserError
 from manyheads.measure.attention import ours
