@@ -5,11 +5,13 @@ from manyheads import build
 from manyheads.attention.softmax import Softmax
 from manyheads.config.compose import compose
 from manyheads.config.layers import name_layers, title
-from manyheads.data.base import DataSpec
+from manyheads.data.base import TokenSpec
 from manyheads.errors import UserError
 from manyheads.model.layers import CrossAttention, SelfAttention
 
-SPEC = DataSpec("translation", 60, 60, True, 32, 0, 1, 2, 4)
+SPEC = TokenSpec(
+    kind="translation", longest=32, source_vocabulary=60, target_vocabulary=60, joint=True, pad=0, bos=1, eos=2, sep=4
+)
 
 
 def made(*overrides: str, chosen: str = "dense"):

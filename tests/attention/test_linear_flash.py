@@ -21,7 +21,8 @@ ELU = Elu(chunk=64)
 ROUNDING = {torch.float32: 1e-5, torch.float16: 3e-3, torch.bfloat16: 3e-2}
 """How far a result may be off, as a share of the largest number of the right one (the interpreter cuts off bf16)."""
 GRADIENT_ROUNDING = {torch.float32: 1e-6, torch.float16: 2.5e-3, torch.bfloat16: 2e-2}
-"""The same for each number of a gradient by itself, as a share of the sum of its terms' sizes (`terms`): two to three roundings at 16 bits."""
+"""The same for each number of a gradient by itself, as a share of the sum of its terms' sizes (`terms`): at 16 bits
+two to three roundings."""
 
 
 @dataclass(frozen=True)

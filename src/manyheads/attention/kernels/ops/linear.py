@@ -32,22 +32,22 @@ class Config:
 
 # Held whole: features in `forward` and `back_values`, values in the others. More than 256 features come without
 # causality alone (they are made before the kernel), which needs far fewer registers. Chosen by compiling for sm_90a,
-# not yet timed: up to 128 no register spills at 16 bits; causal kernels of heads of 256 spill some hundred bytes.
+# not yet timed: no register spills at 16 bits but for some bytes; causal fp32 kernels of heads of 256 spill hundreds.
 TABLE: dict[tuple[str, int], tuple[Config, ...]] = {
     ("collect_keys", 16): (Config(64, 64, 64, 4, 3), Config(128, 128, 64, 8, 3), Config(256, 64, 64, 8, 3)),
     ("collect_queries", 16): (Config(64, 64, 64, 4, 3), Config(128, 128, 64, 8, 2), Config(256, 64, 64, 8, 2)),
     ("forward", 16): (
         Config(64, 64, 64, 4, 3),
         Config(128, 64, 64, 8, 2),
-        Config(256, 64, 64, 8, 2),
+        Config(256, 32, 16, 8, 1),
         Config(512, 64, 64, 8, 2),
     ),
     ("back_queries", 16): (Config(64, 64, 64, 4, 2), Config(128, 64, 64, 8, 3), Config(256, 32, 64, 8, 2)),
-    ("back_features", 16): (Config(64, 64, 64, 8, 2), Config(128, 32, 64, 8, 3), Config(256, 32, 64, 8, 2)),
+    ("back_features", 16): (Config(64, 64, 64, 8, 2), Config(128, 32, 64, 8, 3), Config(256, 16, 16, 8, 1)),
     ("back_values", 16): (
         Config(64, 64, 64, 4, 2),
         Config(128, 32, 64, 8, 3),
-        Config(256, 64, 64, 8, 2),
+        Config(256, 16, 16, 8, 1),
         Config(512, 64, 64, 8, 2),
     ),
     ("collect_keys", 32): (Config(64, 16, 16, 8, 1), Config(128, 16, 16, 8, 1), Config(256, 32, 32, 8, 1)),

@@ -40,7 +40,7 @@ TABLE: dict[tuple[str, str, int], Sizes] = {
     (ANY, "forward", 4): {64: Config(32, 32, 8, 1), 128: Config(32, 32, 8, 1), 256: Config(16, 16, 8, 1)},
     (ANY, "queries", 4): {64: Config(32, 32, 8, 1), 128: Config(16, 16, 8, 1), 256: Config(16, 16, 8, 1)},
     (ANY, "keys", 4): {64: Config(32, 32, 4, 1), 128: Config(32, 16, 4, 1), 256: Config(16, 16, 4, 1)},
-    (ANY, "split", 4): {64: Config(16, 32, 4, 1), 128: Config(16, 32, 8, 1), 256: Config(16, 16, 8, 1)},
+    (ANY, "split", 4): {64: Config(16, 32, 4, 1), 128: Config(16, 32, 8, 1), 256: Config(16, 16, 16, 1)},
     # Small, so that short tests have several tiles, and unequal, so that queries and keys cannot be mixed up.
     (INTERPRETER, "forward", 0): {256: Config(32, 16, 4, 1)},
     (INTERPRETER, "queries", 0): {256: Config(16, 32, 4, 1)},
