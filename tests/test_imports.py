@@ -23,12 +23,14 @@ ARROWS = {
     "model": {"attention", "position", "data.base", "errors"},
     "preflight": {"attention", "model", "errors"},
     "training": {"atomic", "errors"},
-    "task": {"atomic", "model", "data", "training", "errors"},
+    "task": {"atomic", "baseline", "model", "data", "training", "errors"},
     "pruning": {"model", "errors"},
     "analysis": {"attention", "model", "task", "errors"},
     "report": {"errors"},
     "build": {"attention", "config", "data", "model", "task", "training", "pruning", "analysis", "errors"},
     "load": {"build", "config", "data", "model", "task", "training", "errors"},
+    "baseline": {"errors"},
+    "predictions": {"load", "config", "data", "model", "task", "errors"},
     "measure": {"atomic", "attention", "build", "load", "config", "data", "model", "task", "training", "errors"},
 }
 """What each part may import of the others, and single modules beyond their part.

@@ -3,6 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from manyheads.config.objects import instantiate
 from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
 from manyheads.model.layers import CrossAttention
+from manyheads.model.pairing import pair
 from manyheads.model.shapes import DecoderOnly
 from manyheads.model.stack import Stack
 from manyheads.task.base import groups
@@ -35,8 +37,9 @@ def data(cfg: DictConfig) -> LightningDataModule:
 
 def model(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     """The model for data of this `spec`, or the reason why the two do not go together."""
-    made = _sensible("model", lambda: instantiate(cfg.model)(spec=spec, **_attentions(cfg)))
-    for reason in (_unfit(made, spec), _too_long(made, spec), _misplaced(cfg, made)):
+    shape = instantiate(cfg.model)
+    made = _sensible("model", lambda: pair(shape.func, partial(shape, **_attentions(cfg)), spec))
+    for reason in (_too_long(made, spec), _misplaced(cfg, made)):
         if reason is not None:
             raise UserError(reason)
     return made
@@ -100,14 +103,6 @@ def _trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], **argumen
     )
 
 
-def _unfit(made: nn.Module, spec: DataSpec) -> str | None:
-    if spec.kind == "translation" and not hasattr(made, "decoding"):
-        return (
-            "model=encoder_only cannot write, so it cannot translate: take model=encoder_decoder or model=decoder_only."
-        )
-    return None
-
-
 def _misplaced(cfg: DictConfig, made: nn.Module) -> str | None:
     across = [module for module in made.modules() if isinstance(module, CrossAttention)]
     if cfg.cross_attention is not None and not across:
@@ -128,8 +123,8 @@ def _misplaced(cfg: DictConfig, made: nn.Module) -> str | None:
 
 def _too_long(made: nn.Module, spec: DataSpec) -> str | None:
     limits = [module.limit for module in made.modules() if getattr(module, "limit", None) is not None]
-    # One stream holds both sides.
-    longest = spec.longest * (2 if isinstance(made, DecoderOnly) else 1)
+    # One stream holds both sides of a pair.
+    longest = spec.longest * (2 if isinstance(made, DecoderOnly) and spec.kind == "translation" else 1)
     if limits and longest > min(limits):
         return (
             f"The longest sequence of the data has {longest} tokens, more than position.limit={min(limits)}: "

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from manyheads.config.arguments import guarded, parse
 from manyheads.config.threads import calm_threads
+from manyheads.errors import UserError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -35,7 +36,7 @@ def main() -> None:
 
 
 def evaluate(asked: Evaluate) -> dict[str, Any]:
-    """Metrics of every test set; they and the translations are written to `evaluations/<time>/` in the run's folder."""
+    """Metrics of every test set; they and the predictions are written to `evaluations/<time>/` in the run's folder."""
     # Imported here: a typo is answered without waiting for torch.
     from manyheads import atomic, build
     from manyheads.load import read_config
@@ -60,13 +61,11 @@ def evaluate(asked: Evaluate) -> dict[str, Any]:
 
 
 def _data(asked: Evaluate, cfg: "DictConfig") -> Any:
-    """The run's own data, or its tests replaced by those of `path`; its tokenizer in either case."""
+    """The run's own data, or its tests replaced by those of `path`; read as the run read in either case."""
     from manyheads import build
-    from manyheads.data.tests_alone import TestsAlone
-    from manyheads.data.tokenizer import PairTokenizer
 
-    data = build.data(cfg).use_tokenizer(PairTokenizer.load(asked.run / "tokenizer.json"))
-    return data if asked.path is None else TestsAlone(data, str(asked.path))
+    data = build.data(cfg).restore(asked.run)
+    return data if asked.path is None else data.tests_alone(str(asked.path))
 
 
 def _task(asked: Evaluate, cfg: "DictConfig") -> "LightningModule":
@@ -75,7 +74,10 @@ def _task(asked: Evaluate, cfg: "DictConfig") -> "LightningModule":
 
     run = load_run(asked.run, asked.checkpoint)
     task = build.task(cfg, run.model, run.spec)
-    task.search = search_of(cfg, asked.search, asked.width)
+    if hasattr(task, "search"):
+        task.search = search_of(cfg, asked.search, asked.width)
+    elif asked.search or asked.width:
+        raise UserError(f"search= and width= are for translation; {asked.run} is a run of data={run.spec.kind}.")
     return task
 
 
@@ -89,4 +91,4 @@ def show(found: dict[str, Any]) -> None:
     console.print(scores(found))
     for name, signature in found["signatures"].items():
         console.print(f"{name}: {signature}", soft_wrap=True)
-    console.print(f"Scores and translations are in {found['folder']}", soft_wrap=True)
+    console.print(f"Scores and predictions are in {found['folder']}", soft_wrap=True)

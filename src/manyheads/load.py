@@ -3,28 +3,34 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from manyheads import build
 from manyheads.config.resume import run_config, run_folder
-from manyheads.data.base import DataSpec
+from manyheads.data.base import DataSpec, load_spec
 from manyheads.data.batch import Ragged
-from manyheads.data.tokenizer import PairTokenizer
 from manyheads.task.search import Search
 from manyheads.training import checkpoints
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A finished model with what it needs to be used: its config, its tokenizer and the facts of its data."""
+    """A finished model with what it needs to be used: its config, the facts of its data, and how to read such data."""
 
     model: nn.Module
-    tokenizer: PairTokenizer
+    data: LightningDataModule
     spec: DataSpec
     config: DictConfig
+
+    @property
+    def tokenizer(self) -> Any:
+        """Text to ids and back; None for data that has no text."""
+        return getattr(self.data, "tokenizer", None)
 
 
 def load_run(folder: str | Path, checkpoint: str = "best", device: str = "cpu") -> Loaded:
@@ -33,15 +39,14 @@ def load_run(folder: str | Path, checkpoint: str = "best", device: str = "cpu") 
     device: where the model is put; `auto` is the GPU where there is one.
     """
     folder = Path(folder)
-    config, tokenizer = read_config(folder), PairTokenizer.load(folder / "tokenizer.json")
-    spec = tokenizer.spec(longest=0)
-    model = build.model(config, spec)
+    config, spec = read_config(folder), load_spec(folder)
+    data, model = build.data(config).restore(folder), build.model(config, spec)
     weights = checkpoints.load(folder / "checkpoints" / f"{checkpoint}.ckpt")["state_dict"]
     own = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
     model.load_state_dict(own)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Loaded(model.eval().to(device), tokenizer, spec, config)
+    return Loaded(model.eval().to(device), data, spec, config)
 
 
 def read_config(folder: Path) -> DictConfig:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from manyheads import build, preflight
 from manyheads.config import places, refusals
 from manyheads.config.layers import name_layers, title
-from manyheads.data.tokenizer import PairTokenizer
+from manyheads.data.base import save_spec
 from manyheads.errors import UserError
 from manyheads.training import average, checkpoints, record
 from manyheads.training.checkpoints import AtomicIO
@@ -28,7 +28,7 @@ from manyheads.training.cost import Cost
 from manyheads.training.exact import Dice
 from manyheads.training.lock import lock
 from manyheads.training.quiet import quiet_lightning
-from manyheads.training.table import show_end
+from manyheads.training.table import COLUMNS, show_end
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Run:
         """Data first: it decides sizes that the model needs."""
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         self.data = build.data(self.cfg)
-        self._take_tokenizer()
+        self._take_what_it_read()
         self.data.prepare_data()
         self.data.setup("fit")
         self.model = build.model(self.cfg, self.data.spec)
@@ -75,7 +75,8 @@ class Run:
         if self.start is not None:
             self._load(self.start)
         if self.writes:
-            self.data.tokenizer.save(self.folder / "tokenizer.json")
+            save_spec(self.data.spec, self.folder)
+            self.data.save(self.folder)
             if self.cfg.resume is not None:
                 self._begin()
 
@@ -178,12 +179,11 @@ class Run:
         record.write_environment(self.folder)
         self.record.close("running")
 
-    def _take_tokenizer(self) -> None:
-        """Weights from elsewhere know the words of their own tokenizer alone."""
+    def _take_what_it_read(self) -> None:
+        """Weights from elsewhere know the words, or the scale, of their own data alone."""
         given = self._given()
-        beside = given and given.parent.parent / "tokenizer.json"
-        if beside and beside.exists():
-            self.data.use_tokenizer(PairTokenizer.load(beside))
+        if given and (given.parent.parent / "spec.json").exists():
+            self.data.restore(given.parent.parent)
 
     def _load(self, path: Path) -> None:
         try:
@@ -218,7 +218,10 @@ class Run:
     def _note_training(self) -> None:
         if not hasattr(self, "trainer") or not self.cfg.train:
             return
-        found = {name: float(value) for name, value in self.trainer.callback_metrics.items() if name in TRAINED}
+        wanted = {"train/loss_epoch", *(name.replace("val/", "train/", 1) for name in self.task.metrics)} - {
+            "train/loss"
+        }
+        found = {name: float(value) for name, value in self.trainer.callback_metrics.items() if name in wanted}
         steps, epochs = self.trainer.global_step, self.trainer.current_epoch
         if self.trainer.world_size > 1 and not steps:
             # Forked processes take what they counted with them; it is in what they saved.
@@ -234,19 +237,17 @@ class Run:
 
     def _log_hyperparameters(self) -> None:
         """Final scores under names of their own: under the curves' names they would be a point at step 0."""
-        found = {
-            (split, name): value for split in ("val", "test") for name, value in self.record.content[split].items()
-        }
-        scores = {f"final/{split}_{name}": found[split, name] for split, name in HEADLINES if (split, name) in found}
-        scores["final/tokens_per_second"] = self.record.content["cost"]["tokens_per_second"] or 0.0
+        content = self.record.content
+        headlines = [(split, name) for split in ("val", "test") for name in HEADLINES if name in content[split]]
+        scores = {f"final/{split}_{name}": content[split][name] for split, name in headlines}
+        scores["final/tokens_per_second"] = content["cost"]["tokens_per_second"] or 0.0
         for logger in self.trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_hyperparams(_parameters(self.cfg, self.choices), scores)
                 logger.finalize("success")
 
 
-TRAINED = ("train/loss_epoch", "train/nll", "train/accuracy")
-HEADLINES = (("val", "loss"), ("val", "bleu"), ("test", "loss"), ("test", "bleu"), ("test", "chrf"))
+HEADLINES = ("loss", *COLUMNS)
 GROUPS = ("data", "model", "attention", "position", "optimizer", "schedule")
 
 

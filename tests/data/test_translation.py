@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from manyheads.config.launch import register
-from manyheads.data.base import DataSpec
+from manyheads.data.base import TokenSpec
 from manyheads.data.sources import read_tests
 from manyheads.data.tokenizer import BOS, EOS, PAD, SEP
 from manyheads.data.translation import TranslationData
@@ -70,7 +70,8 @@ def test_spec_names_and_texts_follow_the_files(tmp_path, cache):
         for name in ("train", "val", "test", "test_b")
         for ids in data.tokenizer.encode_target(data.texts(name)[1])
     )
-    assert data.spec == DataSpec("translation", size, size, True, longest, PAD, BOS, EOS, SEP)
+    sizes = {"source_vocabulary": size, "target_vocabulary": size, "joint": True, "longest": longest}
+    assert data.spec == TokenSpec(kind="translation", **sizes, pad=PAD, bos=BOS, eos=EOS, sep=SEP)
     assert data.test_names == ["test", "test_b"]
     assert data.texts("test_b")[1] == ["test_b Hund 0", "test_b Hund 1 and on", "test_b Hund 2 and on and on"]
 
@@ -140,7 +141,8 @@ def test_a_row_over_the_budget_is_named_by_file_and_line(tmp_path, cache):
 
 def test_another_runs_tokenizer_is_used_for_other_files(tmp_path, cache):
     first = made(tmp_path, cache)
-    other = TranslationData(**options(path="gone", cache="nowhere")).use_tokenizer(first.tokenizer)
+    first.save(tmp_path)
+    other = TranslationData(**options(path="gone", cache="nowhere")).restore(tmp_path)
     rows = read_tests(str(tmp_path), "en", "de", "refuse")["test_b"]
     [batch] = other.loader_of(rows)
     assert sorted(first.tokenizer.decode_target(batch.target.tolist())) == sorted(first.texts("test_b")[1])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from manyheads.attention.softmax import Softmax
-from manyheads.data.base import DataSpec
+from manyheads.data.base import DataSpec, TokenSpec
 from manyheads.model.layers import Block, FeedForward, SwiGLU
 from manyheads.model.shapes import DecoderOnly, EncoderDecoder, EncoderOnly
 from manyheads.position.alibi import Alibi
@@ -17,8 +17,16 @@ from manyheads.position.sinusoidal import Sinusoidal
 
 PAD, BOS, EOS, SEP, FIRST_WORD = 0, 1, 2, 4, 5
 VOCABULARY = 19
-JOINT = DataSpec("translation", VOCABULARY, VOCABULARY, True, 32, PAD, BOS, EOS, SEP)
-APART = DataSpec("translation", VOCABULARY + 4, VOCABULARY, False, 32, PAD, BOS, EOS, SEP)
+
+
+def token_spec(source: int, joint: bool) -> TokenSpec:
+    specials = {"pad": PAD, "bos": BOS, "eos": EOS, "sep": SEP}
+    sizes = {"source_vocabulary": source, "target_vocabulary": VOCABULARY, "joint": joint}
+    return TokenSpec(kind="translation", longest=32, **sizes, **specials)
+
+
+JOINT = token_spec(VOCABULARY, joint=True)
+APART = token_spec(VOCABULARY + 4, joint=False)
 
 BLOCKS = {
     "modern": partial(Block, norm=partial(nn.RMSNorm, eps=1e-6), feedforward=SwiGLU, pre_norm=True, bias=False),

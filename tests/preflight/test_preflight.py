@@ -14,12 +14,14 @@ from manyheads.attention.softmax import Softmax
 from manyheads.config.compose import compose
 from manyheads.config.objects import instantiate
 from manyheads.config.places import conf_folder
-from manyheads.data.base import DataSpec
+from manyheads.data.base import TokenSpec
 from manyheads.errors import UserError
 from manyheads.model.layers import FeedForward
 from manyheads.preflight.kernels import SHORT
 
-SPEC = DataSpec("translation", 60, 60, True, 32, 0, 1, 2, 4)
+SPEC = TokenSpec(
+    kind="translation", longest=32, source_vocabulary=60, target_vocabulary=60, joint=True, pad=0, bos=1, eos=2, sep=4
+)
 CPU = torch.device("cpu")
 SHAPES = ("encoder_only", "decoder_only", "encoder_decoder")
 ATTENTIONS = sorted(file.stem for file in (conf_folder() / "attention").glob("*.yaml"))

@@ -112,6 +112,6 @@ def test_two_processes_on_one_cpu_leave_a_whole_record(tmp_path):
     found = command.metrics(tmp_path / "run")
     assert found["train"]["steps"] > 0
     assert found["cost"]["tokens_per_second"] > 0
-    assert "test/bleu" in found["baseline"]
+    assert "test/copied/bleu" in found["baseline"]
     rows = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()]
     assert len({(row["set"], row["source"]) for row in rows}) == len(rows)

@@ -29,7 +29,7 @@ def test_metrics_are_whole(finished):
     assert found["train"]["epochs"] == 2
     assert {"loss", "bleu", "chrf", "perplexity"} <= set(found["val"])
     assert {"bleu", "bleu_lowercase", "chrf", "loss", "test_compositional/bleu"} <= set(found["test"])
-    assert {"test/bleu", "test_compositional/chrf"} <= set(found["baseline"])
+    assert {"test/copied/bleu", "test_compositional/copied/chrf"} <= set(found["baseline"])
     assert "tok:13a" in found["signatures"]["bleu"]
 
 

@@ -3,8 +3,9 @@
 A batch is asked for by a list of rows and is filled by one indexing operation a side, whatever the number of rows.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,17 +17,12 @@ PAD = 0
 
 
 @dataclass(frozen=True)
-class PairBatch:
-    """Sentence pairs, padded on the right with 0.
+class Batch:
+    """What every family's batch can do. Fields are tensors, None or plain values.
 
-    Source rows are tokens, eos; target rows bos, tokens, eos. `index`: the rows' numbers in their split.
-    `tokens`: real tokens of both sides, known without asking the device.
+    index: the rows' numbers in their split, (b,). tokens: what is read, without padding; known without asking a device.
     """
 
-    source: Int[Tensor, "b n"]
-    source_lengths: Int[Tensor, "b"]
-    target: Int[Tensor, "b m"]
-    target_lengths: Int[Tensor, "b"]
     index: Int[Tensor, "b"]
     tokens: int
 
@@ -36,23 +32,37 @@ class PairBatch:
 
     @property
     def cells(self) -> int:
-        """Tokens and padding of both sides; 1 - tokens / cells is the padding waste."""
-        return self.source.numel() + self.target.numel()
+        """Tokens and padding; 1 - tokens / cells is the padding waste."""
+        return self.tokens
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "PairBatch":
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The batch on a device. Pinned memory is always copied without waiting: nobody pins it for another reason,
         and Lightning asks objects other than tensors for a blocking copy.
         """
-        eager = non_blocking or self.source.is_pinned()
+        eager = non_blocking or self.index.is_pinned()
         return self._each(lambda tensor: tensor.to(device, non_blocking=eager))
 
-    def pin_memory(self) -> "PairBatch":
+    def pin_memory(self) -> Self:
         """In page-locked memory, from which a copy to the GPU runs beside the computation."""
         return self._each(Tensor.pin_memory)
 
-    def _each(self, change) -> "PairBatch":
-        tensors = (self.source, self.source_lengths, self.target, self.target_lengths, self.index)
-        return PairBatch(*map(change, tensors), self.tokens)
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
+
+
+@dataclass(frozen=True)
+class PairBatch(Batch):
+    """Sentence pairs, padded on the right with 0. Source rows are tokens, eos; target rows bos, tokens, eos."""
+
+    source: Int[Tensor, "b n"]
+    source_lengths: Int[Tensor, "b"]
+    target: Int[Tensor, "b m"]
+    target_lengths: Int[Tensor, "b"]
+
+    @property
+    def cells(self) -> int:
+        return self.source.numel() + self.target.numel()
 
 
 class Ragged:
@@ -90,12 +100,12 @@ class PairRows(Dataset):
         index = np.atleast_1d(np.asarray(rows, np.int64))
         lengths = [side.lengths[index] for side in (self.source, self.target)]
         return PairBatch(
-            torch.from_numpy(self.source.padded(index)),
-            torch.from_numpy(lengths[0]),
-            torch.from_numpy(self.target.padded(index)),
-            torch.from_numpy(lengths[1]),
-            torch.from_numpy(index),
-            int(sum(side.sum() for side in lengths)),
+            index=torch.from_numpy(index),
+            tokens=int(sum(side.sum() for side in lengths)),
+            source=torch.from_numpy(self.source.padded(index)),
+            source_lengths=torch.from_numpy(lengths[0]),
+            target=torch.from_numpy(self.target.padded(index)),
+            target_lengths=torch.from_numpy(lengths[1]),
         )
 
     def __getitems__(self, rows: Sequence[int]) -> PairBatch:

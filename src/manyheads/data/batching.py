@@ -1,6 +1,6 @@
 """Which rows make a batch: as many of similar length as a budget of tokens holds.
 
-The cost of a batch is rows x (longest source + longest target): the tokens of both sides, padding included, which is
+The cost of a batch of pairs is rows x (longest source + longest target): its tokens, padding included, which is
 what memory and time follow. No batch costs more than the budget.
 
 Every epoch has the same number of batches, because Lightning counts them once: it would cut a longer epoch off, and
@@ -30,8 +30,9 @@ class TokenBatches(DistributedSampler):
 
     (epoch, first) is the place in the stream of batches: what comes next is batch `first` of `epoch`.
 
-    lengths: (rows, 2) tokens of source and target. budget: what a batch may cost. pool: rows sorted by length at once:
-    more of them pad less, and leave less chance for unlike sentences to meet. where: names a row for a message.
+    lengths: (rows, k) tokens, such as those of source and target. budget: what a batch may cost. pool: rows sorted by
+    length at once: more of them pad less, and leave less chance for unlike rows to meet. where: names a row for a
+    message.
     Raises UserError where a single row costs more than the budget.
     """
 
@@ -55,8 +56,8 @@ class TokenBatches(DistributedSampler):
         self._planned: tuple[int, Rows] = (-1, [])
         if self._count < world:
             raise UserError(
-                f"{len(lengths):,} rows make {self._count} batches of data.batch_tokens={budget}, too few for "
-                f"{world} processes; lower data.batch_tokens or trainer.devices."
+                f"{len(lengths):,} rows make {self._count} batches of {budget}, too few for {world} processes; lower "
+                "data.batch_tokens (of series: data.batch) or trainer.devices."
             )
 
     def __len__(self) -> int:
@@ -109,9 +110,8 @@ class TokenBatches(DistributedSampler):
         sort = [pool[_by_length(self._lengths[pool])] for pool in pools]
         return [batch for pool in sort for batch in _cut(pool, self._lengths, self._budget)]
 
-    def _size(self, rows: np.ndarray) -> tuple[int, int]:
-        source, target = self._lengths[rows].max(0).tolist()
-        return target, source
+    def _size(self, rows: np.ndarray) -> tuple[int, ...]:
+        return tuple(self._lengths[rows].max(0).tolist()[::-1])
 
 
 class EveryRow(Sampler):
@@ -130,16 +130,16 @@ class EveryRow(Sampler):
 
 
 def _cost(lengths: np.ndarray) -> int:
-    """(rows, 2) -> padded tokens of both sides."""
+    """(rows, k) -> padded tokens of all sides."""
     return len(lengths) * int(lengths.max(0).sum())
 
 
 def _cut(order: np.ndarray, lengths: np.ndarray, budget: int) -> Rows:
     """Consecutive runs of `order`, each as long as the budget allows."""
-    cuts, longest, begin = [], (0, 0), 0
+    cuts, longest, begin = [], [0] * lengths.shape[1], 0
     for place, row in enumerate(lengths[order].tolist()):
-        longest = (max(longest[0], row[0]), max(longest[1], row[1]))
-        if place > begin and (place + 1 - begin) * (longest[0] + longest[1]) > budget:
+        longest = list(map(max, longest, row))
+        if place > begin and (place + 1 - begin) * sum(longest) > budget:
             cuts.append(place)
             begin, longest = place, row
     return np.split(order, cuts) if len(order) else []
@@ -149,8 +149,8 @@ def _by_length(lengths: np.ndarray) -> np.ndarray:
     """Order by target, and by source within a target, up and down in turn: neighbours stay alike at every turn, which
     pads a third less than always starting again with the shortest source.
     """
-    up = np.where(lengths[:, 1] % 2, 1, -1)
-    return np.lexsort((up * lengths[:, 0], lengths[:, 1]))
+    last = lengths[:, -1]
+    return np.lexsort((np.where(last % 2, 1, -1) * lengths[:, 0], last))
 
 
 def _halve(batches: Rows, count: int) -> Rows:

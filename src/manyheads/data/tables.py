@@ -35,8 +35,8 @@ def read_table(path: Path, names: tuple[str, str]) -> Raw:
     """The two named columns of one file. Raises UserError where it is no such table or lacks a column."""
     suffix = kind(path)
     damaged = suffix != ".parquet" and _not_utf8(path)
-    rows = _load(path, suffix)
-    places = None if suffix == ".parquet" else lambda: _lines_of_rows(path, suffix)
+    rows = load_rows(path, suffix)
+    places = None if suffix == ".parquet" else lambda: lines_of_rows(path, suffix)
     unit = " row " if suffix == ".parquet" else ":"
     sides = columns(rows, names, str(path))
     unreadable = {
@@ -58,7 +58,7 @@ def read_hub(hub: str, names: tuple[str, str]) -> dict[str, Raw]:
         splits = load_dataset(name, configuration or None)
     except Exception as error:  # the hub's errors are of dozens of classes, of several libraries
         raise UserError(
-            f"data.hub={hub} could not be loaded ({_first_line(error)}); check the name and the connection, "
+            f"data.hub={hub} could not be loaded ({first_line(error)}); check the name and the connection, "
             "or bring the pairs as files with data.path=."
         ) from error
     files = {split: f"{hub} ({split})" for split in splits}
@@ -80,14 +80,22 @@ def columns(rows: Dataset, names: tuple[str, str], place: str) -> tuple[list, li
     return tuple(list(rows[name]) for name in names)
 
 
-def _load(path: Path, suffix: str) -> Dataset:
-    shown = not datasets.are_progress_bars_disabled()
+def load_rows(path: Path, suffix: str, cache: str | None = None) -> Dataset:
+    """All columns of one file, left on disk in the Arrow files that `datasets` makes of it, in the folder `cache`.
+
+    Raises UserError where it cannot be read as such a table.
+    """
+    shown, loud = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # it says what it raises
     try:
-        return load_dataset(BUILDERS[suffix], data_files=str(path), split="train", **_options(path, suffix))
+        return load_dataset(
+            BUILDERS[suffix], data_files=str(path), split="train", cache_dir=cache, **_options(path, suffix)
+        )
     except Exception as error:  # the readers' errors are of dozens of classes, of several libraries
-        raise UserError(f"{path} cannot be read as {suffix[1:]}: {_first_line(error.__cause__ or error)}.") from error
+        raise UserError(f"{path} cannot be read as {suffix[1:]}: {first_line(error.__cause__ or error)}.") from error
     finally:
+        datasets.logging.set_verbosity(loud)
         if shown:
             datasets.enable_progress_bars()
 
@@ -105,6 +113,7 @@ def _text(path: Path) -> io.StringIO:
 
 
 def _rows(path: Path, suffix: str):
+    csv.field_size_limit(2**31 - 1)  # a document may be longer than the 131,072 characters that csv allows
     return csv.reader(_text(path), delimiter=DIALECTS[suffix]["delimiter"], quoting=DIALECTS[suffix].get("quoting", 0))
 
 
@@ -115,7 +124,7 @@ def _header(path: Path, suffix: str) -> list[str]:
     return header
 
 
-def _lines_of_rows(path: Path, suffix: str) -> list[int]:
+def lines_of_rows(path: Path, suffix: str) -> list[int]:
     """The line on which each row begins: a quoted field may hold line ends, and blank lines are no rows."""
     if suffix not in DIALECTS:
         return [number for number, line in enumerate(split_lines(read_bytes(path)), 1) if line.strip()]
@@ -135,5 +144,5 @@ def _not_utf8(path: Path) -> bool:
     return False
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

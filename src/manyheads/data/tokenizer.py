@@ -14,7 +14,7 @@ import tokenizers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from manyheads import atomic
-from manyheads.data.base import DataSpec
+from manyheads.data.base import TokenSpec
 from manyheads.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,10 @@ class PairTokenizer:
     def target_size(self) -> int:
         return self._target.get_vocab_size()
 
-    def spec(self, longest: int) -> DataSpec:
+    def spec(self, longest: int) -> TokenSpec:
         """What a model has to know; `longest`: tokens of the longest sequence, specials included."""
         sizes = {"source_vocabulary": self.source_size, "target_vocabulary": self.target_size, "joint": self.joint}
-        return DataSpec(kind="translation", longest=longest, pad=PAD, bos=BOS, eos=EOS, sep=SEP, **sizes)
+        return TokenSpec(kind="translation", longest=longest, pad=PAD, bos=BOS, eos=EOS, sep=SEP, **sizes)
 
     def encode_source(self, texts: list[str]) -> list[list[int]]:
         return [[*ids, EOS] for ids in _encode(self._source, texts)]
@@ -96,9 +96,9 @@ def train(sources: list[str], targets: list[str], vocabulary: int, joint: bool, 
             f"{SMALLEST} ids."
         )
     if joint:
-        table = _train_table([*sources, *targets], vocabulary, lowercase)
+        table = train_table([*sources, *targets], vocabulary, lowercase)
         return PairTokenizer(table, table, lowercase)
-    return PairTokenizer(*(_train_table(texts, vocabulary, lowercase) for texts in (sources, targets)), lowercase)
+    return PairTokenizer(*(train_table(texts, vocabulary, lowercase) for texts in (sources, targets)), lowercase)
 
 
 def train_once(
@@ -116,7 +116,7 @@ def train_once(
         return tokenizer
 
 
-def _train_table(texts: Iterable[str], vocabulary: int, lowercase: bool) -> Tokenizer:
+def train_table(texts: Iterable[str], vocabulary: int, lowercase: bool) -> Tokenizer:
     table = Tokenizer(models.BPE())
     steps = [normalizers.Lowercase()] if lowercase else []
     table.normalizer = normalizers.Sequence([*steps, normalizers.Prepend(" ")])

@@ -1,16 +1,18 @@
 """Sentence pairs for training and scoring a translator; see conf/data/translation.yaml for every option."""
 
+from pathlib import Path
+
 import numpy as np
 from datasets import Dataset
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from manyheads.data.base import DataSpec
+from manyheads.data.base import TokenSpec
 from manyheads.data.batch import PairRows, Ragged
 from manyheads.data.batching import EveryRow, TokenBatches
 from manyheads.data.loader import close_finished_epoch, evaluation_loader, training_loader
 from manyheads.data.pairs import SIDES, settle, where
-from manyheads.data.sources import Origin, read_splits
+from manyheads.data.sources import Origin, read_splits, read_tests
 from manyheads.data.tokenizer import PairTokenizer, train_once
 from manyheads.errors import UserError
 
@@ -54,10 +56,18 @@ class TranslationData(LightningDataModule):
         self._texts: dict[str, Dataset] = {}
         self._rows: dict[str, PairRows] = {}
 
-    def use_tokenizer(self, tokenizer: PairTokenizer) -> "TranslationData":
-        """Take a trained run's tokenizer instead of training one; before `setup`."""
-        self.tokenizer = tokenizer
+    def save(self, folder: Path) -> None:
+        """tokenizer.json: what a finished model needs of its data."""
+        self.tokenizer.save(folder / "tokenizer.json")
+
+    def restore(self, folder: Path) -> "TranslationData":
+        """Takes a trained run's tokenizer instead of training one; before `setup`."""
+        self.tokenizer = PairTokenizer.load(folder / "tokenizer.json")
         return self
+
+    def tests_alone(self, path: str) -> "TestsAlone":
+        """The test sets of another folder or file, read as this data's own."""
+        return TestsAlone(self, path)
 
     def prepare_data(self) -> None:
         """Reads the source and trains the tokenizer once a machine, so that the other processes find it cached."""
@@ -72,7 +82,7 @@ class TranslationData(LightningDataModule):
         self._leave_long_rows_out()
 
     @property
-    def spec(self) -> DataSpec:
+    def spec(self) -> TokenSpec:
         sides = [side.lengths.max() for rows in self._rows.values() for side in (rows.source, rows.target)]
         return self.tokenizer.spec(int(max(sides)))
 
@@ -137,6 +147,28 @@ class TranslationData(LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+class TestsAlone(LightningDataModule):
+    """The test sets of `path`, in the form in which `data` reads its own; a UserError where there are none."""
+
+    def __init__(self, data: TranslationData, path: str) -> None:
+        super().__init__()
+        origin = data.origin
+        self.data, self.tokenizer = data, data.tokenizer
+        self._sets = read_tests(path, origin.source, origin.target, origin.on_bad_row)
+
+    @property
+    def test_names(self) -> list[str]:
+        """Test sets, in the order of `test_dataloader`."""
+        return list(self._sets)
+
+    def test_dataloader(self) -> list[DataLoader]:
+        return [self.data.loader_of(texts) for texts in self._sets.values()]
+
+    def texts(self, name: str) -> tuple[list[str], list[str]]:
+        """Sources and targets as they were read."""
+        return list(self._sets[name]["source"]), list(self._sets[name]["target"])
 
 
 def _lengths(rows: PairRows) -> np.ndarray:

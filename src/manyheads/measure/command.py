@@ -1,4 +1,4 @@
-"""`python scripts/benchmark.py pipeline|decoding|attention|compiled KEY=VALUE …`: measurements, side by side."""
+"""`python scripts/benchmark.py pipeline|decoding|attention|reading|compiled KEY=VALUE …`: measured side by side."""
 
 import json
 import sys
@@ -34,6 +34,19 @@ class Decoding:
     run: Path = field(metadata={"help": "a run's folder"})
     sentences: int | None = field(default=None, metadata={"help": "about so many of its first test set; null: all"})
     output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures"})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A training step over one document that is read whole: tokens a second and memory, by attention and length.
+
+    All other arguments are those of train.py (model.layers=…, attention.kv_heads=…).
+    """
+
+    attentions: str = field(metadata={"help": "names, with commas"})
+    lengths: str = field(default="1024,4096,16384", metadata={"help": "tokens, with commas"})
+    rounds: int = field(default=3, metadata={"help": "timed steps of each"})
+    output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures, and a PNG beside it"})
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,18 @@ def _attention(asked: Attention, overrides: list[str]) -> None:
     bench(asked, overrides)
 
 
+def _reading(asked: Reading, overrides: list[str]) -> dict[str, Any]:
+    from manyheads.measure.reading import draw, reading
+
+    names, lengths = asked.attentions.split(","), asked.lengths.split(",")
+    if not all(length.isdigit() for length in lengths):
+        raise UserError(f"lengths={asked.lengths} are no whole numbers with commas between them.")
+    found = reading(names, [int(length) for length in lengths], asked.rounds, overrides)
+    if asked.output is not None:
+        draw(found, asked.output.with_suffix(".png"))
+    return found
+
+
 def _compiled(asked: Compiled, overrides: list[str]) -> dict[str, Any]:
     from manyheads.measure.compiled import figures
 
@@ -105,6 +130,7 @@ Kind = tuple[type, Callable[[Any, list[str]], dict[str, Any] | None], Callable[[
 KINDS: dict[str, Kind] = {
     "pipeline": (Pipeline, _pipeline, lambda argument: argument not in ("--help", "-h")),
     "decoding": (Decoding, _decoding, lambda argument: False),
+    "reading": (Reading, _reading, lambda argument: argument not in ("--help", "-h")),
     "compiled": (Compiled, _compiled, lambda argument: False),
     "attention": (Attention, _attention, lambda argument: "." in argument.partition("=")[0] and "=" in argument),
 }

@@ -31,7 +31,7 @@ def decoding(folder: Path, sentences: int | None) -> dict[str, Any]:
 
 
 def _loader(run: Loaded, sentences: int | None) -> list[Any]:
-    data = build.data(run.config).use_tokenizer(run.tokenizer)
+    data = run.data
     data.setup("test")
     batches = list(data.test_dataloader()[0])
     return batches if sentences is None else batches[: max(1, sentences // len(batches[0]))]

@@ -1,17 +1,19 @@
 """The three shapes of transformer, each made of one stack or two.
 
 All take the widths of a `Stack` (`dim`, `heads`, `head_dim`, `hidden`, `dropout`) and its factories (`block`,
-`attention` and `position`); vocabularies and special tokens come from the data.
+`attention` and `position`); vocabularies and special tokens come from the data. They embed tokens themselves where the
+data has any; `read` and `answer` take what is embedded already. A head over words is there where the data is written.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from manyheads.attention.mask import Mask
-from manyheads.data.base import DataSpec
+from manyheads.data.base import DataSpec, TokenSpec
 from manyheads.errors import UserError
 from manyheads.model.decoding import Cached, Context, Decoding, Recomputed, Writer
 from manyheads.model.embed import Embedding
@@ -21,9 +23,23 @@ from manyheads.model.layers import Factory
 from manyheads.model.stack import Stack
 
 Lengths = Int[Tensor, "b"]
+States = Float[Tensor, "b n dim"]
 
 
-class EncoderOnly(nn.Module):
+class Shape(nn.Module):
+    """What all shapes have: a width, and the means to make further stacks of it."""
+
+    def __init__(self, dim: int, **parts: Any) -> None:
+        super().__init__()
+        self.dim = dim
+        self._stack = partial(Stack, dim=dim, **parts)
+
+    def tower(self, layers: int, **other: Any) -> Stack:
+        """A further encoder of the same widths, block, attention and position, or what `other` names instead."""
+        return self._stack(layers=layers, cross=False, **other)
+
+
+class EncoderOnly(Shape):
     """Reads a sequence both ways: one state per token. It cannot write."""
 
     def __init__(
@@ -39,18 +55,21 @@ class EncoderOnly(nn.Module):
         attention: Factory,
         position: Factory,
     ) -> None:
-        super().__init__()
-        stack = _stack(dim, heads, head_dim, hidden, dropout, block, attention, position)
-        self.embed = Embedding(spec.source_vocabulary, dim, spec.pad)
-        self.encoder = stack(layers=layers, cross=False)
+        size = {"heads": heads, "head_dim": head_dim, "hidden": hidden, "dropout": dropout}
+        super().__init__(dim, **size, block=block, attention=attention, position=position)
+        self.embed = _embedding(spec, dim, "source")
+        self.encoder = self.tower(layers)
         start_weights(self)
 
     def forward(self, tokens: Int[Tensor, "b n"], lengths: Lengths | None) -> Float[Tensor, "b n dim"]:
         """States of all tokens; those behind a row's length mean nothing."""
-        return _read(self.embed, self.encoder, tokens, lengths)
+        return self.read(self.embed(tokens), lengths)
+
+    def read(self, x: States, lengths: Lengths | None) -> States:
+        return _read(self.encoder, x, lengths)
 
 
-class DecoderOnly(nn.Module):
+class DecoderOnly(Shape):
     """Reads and writes one stream, left to right; a pair is the stream source ⟨sep⟩ target.
 
     tie: scores use the table of the embedding. Pairs need one vocabulary for both sides.
@@ -70,20 +89,25 @@ class DecoderOnly(nn.Module):
         attention: Factory,
         position: Factory,
     ) -> None:
-        super().__init__()
-        stack = _stack(dim, heads, head_dim, hidden, dropout, block, attention, position)
-        if not spec.joint:
+        size = {"heads": heads, "head_dim": head_dim, "hidden": hidden, "dropout": dropout}
+        super().__init__(dim, **size, block=block, attention=attention, position=position)
+        if isinstance(spec, TokenSpec) and not spec.joint:
             raise UserError("model=decoder_only reads both languages from one table: set data.joint=true.")
-        self.first = spec.sep
-        self.embed = Embedding(spec.target_vocabulary, dim, spec.pad)
-        self.decoder = stack(layers=layers, cross=False)
-        self.head = Head(dim, spec.target_vocabulary, self.embed.table.weight if tie else None)
+        self.embed = _embedding(spec, dim, "target")
+        self.decoder = self.tower(layers)
+        if spec.writes:
+            self.first = spec.sep
+            self.head = _head(spec, dim, self.embed if tie else None)
         start_weights(self)
 
-    def forward(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n dim"]:
+    def forward(self, tokens: Int[Tensor, "b n"], documents: Int[Tensor, "b n"] | None = None) -> States:
         """States of all tokens; right padding needs no lengths, since nobody looks to the right."""
-        n = tokens.size(1)
-        return self.decoder(self.embed(tokens), Mask(n, n, causal=True))
+        return self.read(self.embed(tokens), documents)
+
+    def read(self, x: States, documents: Int[Tensor, "b n"] | None = None) -> States:
+        """documents: the number of each token's document; nobody looks into another one."""
+        n = x.size(1)
+        return self.decoder(x, Mask(n, n, causal=True, documents=documents))
 
     def teach(
         self,
@@ -108,7 +132,7 @@ class DecoderOnly(nn.Module):
         return decoding
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Shape):
     """Reads the source both ways, then writes the target from left to right (Vaswani et al. 2017, figure 1).
 
     tie: the scores use the table of the target's embedding, which under a joint vocabulary is the source's too.
@@ -129,27 +153,35 @@ class EncoderDecoder(nn.Module):
         attention: Factory,
         position: Factory,
     ) -> None:
-        super().__init__()
-        stack = _stack(dim, heads, head_dim, hidden, dropout, block, attention, position)
-        self.first = spec.bos
-        self.embed_target = Embedding(spec.target_vocabulary, dim, spec.pad)
-        shared = tie and spec.joint
-        self.embed_source = self.embed_target if shared else Embedding(spec.source_vocabulary, dim, spec.pad)
-        self.encoder = stack(layers=encoder_layers, cross=False)
-        self.decoder = stack(layers=decoder_layers, cross=True)
-        self.head = Head(dim, spec.target_vocabulary, self.embed_target.table.weight if tie else None)
+        size = {"heads": heads, "head_dim": head_dim, "hidden": hidden, "dropout": dropout}
+        super().__init__(dim, **size, block=block, attention=attention, position=position)
+        self.embed_target = _embedding(spec, dim, "target")
+        # What is not written has one table: its decoder reads an opening token at most.
+        shared = not spec.writes or (tie and spec.joint)
+        self.embed_source = self.embed_target if shared else _embedding(spec, dim, "source")
+        self.encoder = self.tower(encoder_layers)
+        self.decoder = self._stack(layers=decoder_layers, cross=True)
+        if spec.writes:
+            self.first = spec.bos
+            self.head = _head(spec, dim, self.embed_target if tie else None)
         start_weights(self)
 
     def encode(self, source: Int[Tensor, "b n"], lengths: Lengths | None) -> Float[Tensor, "b n dim"]:
-        return _read(self.embed_source, self.encoder, source, lengths)
+        return self.read(self.embed_source(source), lengths)
+
+    def read(self, x: States, lengths: Lengths | None) -> States:
+        return _read(self.encoder, x, lengths)
+
+    def answer(self, x: Float[Tensor, "b m dim"], context: States, lengths: Lengths | None) -> Float[Tensor, "b m dim"]:
+        """States of the decoder over an embedded target and what the encoder has read, whose real `lengths` count."""
+        n, m = context.size(1), x.size(1)
+        return self.decoder(x, Mask(m, m, causal=True), context=(context, Mask(m, n, lengths=lengths, cross=True)))
 
     def forward(
         self, source: Int[Tensor, "b n"], source_lengths: Lengths | None, target: Int[Tensor, "b m"]
     ) -> Float[Tensor, "b m dim"]:
         """States of the target's tokens; right padding of the target needs no lengths: nobody looks to the right."""
-        n, m = source.size(1), target.size(1)
-        context = self.encode(source, source_lengths), Mask(m, n, lengths=source_lengths, cross=True)
-        return self.decoder(self.embed_target(target), Mask(m, m, causal=True), context=context)
+        return self.answer(self.embed_target(target), self.encode(source, source_lengths), source_lengths)
 
     def teach(
         self,
@@ -174,23 +206,20 @@ class EncoderDecoder(nn.Module):
         return Cached(writer, context, width, self.decoder.caches(), 0)
 
 
-def _stack(
-    dim: int,
-    heads: int,
-    head_dim: int | None,
-    hidden: int,
-    dropout: float,
-    block: Factory,
-    attention: Factory,
-    position: Factory,
-) -> Factory:
-    size = {"dim": dim, "heads": heads, "head_dim": head_dim, "hidden": hidden, "dropout": dropout}
-    return partial(Stack, **size, block=block, attention=attention, position=position)
+def _embedding(spec: DataSpec, dim: int, side: str) -> Embedding | None:
+    """The table of one side's tokens; None where the data has none."""
+    if not isinstance(spec, TokenSpec):
+        return None
+    return Embedding(getattr(spec, f"{side}_vocabulary"), dim, spec.pad)
 
 
-def _read(embed: Embedding, stack: Stack, tokens: Tensor, lengths: Tensor | None) -> Tensor:
-    n = tokens.size(1)
-    return stack(embed(tokens), Mask(n, n, lengths=lengths))
+def _head(spec: TokenSpec, dim: int, tied: Embedding | None) -> Head:
+    return Head(dim, spec.target_vocabulary, None if tied is None else tied.table.weight)
+
+
+def _read(stack: Stack, x: States, lengths: Lengths | None) -> States:
+    n = x.size(1)
+    return stack(x, Mask(n, n, lengths=lengths))
 
 
 def _stream(

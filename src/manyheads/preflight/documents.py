@@ -1,11 +1,13 @@
-"""No look across packed documents. No model takes documents yet, so each attention is asked by itself."""
+"""No look across packed documents: each attention is asked by itself, and a model that takes them as a whole."""
 
 import torch
 from torch import Tensor, nn
 
+from manyheads.model.shapes import DecoderOnly
 from manyheads.preflight.findings import Finding, percent
 from manyheads.preflight.heads import Seat, seats
 from manyheads.preflight.precision import Precision
+from manyheads.preflight.subjects.packed import across
 from manyheads.preflight.trace import share
 
 LENGTH, BORDER = 9, 5
@@ -20,9 +22,18 @@ def documents(model: nn.Module, precision: Precision) -> Finding:
         reason, leak = _asked(seat, precision, device)
         refused += [f"{seat.name} refuses them ({reason.rstrip('.')})"] if reason else []
         if not leak <= precision.leak:
-            where = f"{seat.name} looks across packed documents: another one changes its output by {percent(leak)}"
-            return Finding("documents", False, where)
+            return _crossed(seat.name, leak)
+    if not refused and isinstance(model, DecoderOnly):
+        with precision.around(device):
+            leak = across(model, precision.of(model).leak)
+        if leak is not None:
+            return _crossed(*leak)
     return Finding("documents", True, "; ".join(refused) or "packed documents do not see each other")
+
+
+def _crossed(name: str, leak: float) -> Finding:
+    words = f"{name} looks across packed documents: another one changes its output by {percent(leak)}"
+    return Finding("documents", False, words)
 
 
 def _asked(seat: Seat, precision: Precision, device: torch.device) -> tuple[str | None, float]:

@@ -12,16 +12,16 @@ from manyheads.preflight.findings import Finding
 from manyheads.preflight.gradients import gradients
 from manyheads.preflight.heads import divide
 from manyheads.preflight.kernels import kernels
-from manyheads.preflight.leaks import Subject, future, padding, rows
+from manyheads.preflight.leaks import future, padding, rows
 from manyheads.preflight.precision import precision_of
-from manyheads.preflight.samples import known
 from manyheads.preflight.scores import scores
+from manyheads.preflight.subjects.families import subject_of
 from manyheads.preflight.untouched import moved, untouched
 
 log = logging.getLogger(__name__)
 
 WHOLE = (future, padding, rows, gradients)
-"""Checks of the model as one, for the shapes that are known."""
+"""Checks of the model as one, for the families that are known."""
 
 PARTS = (documents, scores, kernels)
 """Checks of the attention modules."""
@@ -39,8 +39,8 @@ def examine(model: nn.Module, precision: str | int, device: torch.device) -> lis
         return found
     used = precision_of(precision)
     with moved(model, device), untouched(model):
-        if known(model):
-            subject, own = Subject(model), used.of(model)
+        subject, own = subject_of(model), used.of(model)
+        if subject is not None:
             with used.around(device):
                 found += [look(subject, own) for look in WHOLE]
         found += [look(model, used) for look in PARTS]

@@ -1,25 +1,28 @@
 """What each layer gave, to name the first one that goes wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from manyheads.model.layers import Block, MultiHead
 from manyheads.model.stack import Stack
-from manyheads.preflight.samples import Sample, Shape, states
 
 Trace = dict[str, Tensor]
-"""Outputs (b, n, dim) by the layer's name, in the order in which they came."""
+"""Outputs (rows, n, …) by the layer's name, in the order in which they came, and what the model returned."""
+
+Held = dict[str, Bool[Tensor, "rows n"]]
+"""By stack, or for the result: which of its positions mean something, or must stay. Others are not compared."""
 
 
-def trace(model: Shape, sample: Sample) -> Trace:
+def trace(model: nn.Module, run: Callable[[], Tensor], result: str) -> Trace:
+    """result: what to call that which `run` returns."""
     found: Trace = {}
     with _watched(model, found), torch.no_grad():
-        states(model, sample)
-    return found
+        out = run().float()
+    return found | {result: out}
 
 
 @contextmanager
@@ -36,19 +39,29 @@ def _watched(model: nn.Module, found: Trace) -> Iterator[None]:
             handle.remove()
 
 
-def first_change(
-    before: Trace, after: Trace, spans: dict[str, Int[Tensor, "b"]], slack: float
-) -> tuple[str, float] | None:
-    """The first layer whose output changed at positions before `spans` (by stack), and by how much of its size."""
-    for name, old in before.items():
-        span, new = spans[name.split(".")[0]], after[name]
-        length = min(old.size(1), new.size(1))
-        held = torch.arange(length, device=old.device) < span.unsqueeze(1)
-        change = share(old[:, :length][held], new[:, :length][held])
+def first_change(before: tuple[Trace, Held], after: tuple[Trace, Held], slack: float) -> tuple[str, float] | None:
+    """The first layer whose output changed where it is held, and by how much of its size.
+
+    Both hold as many positions, in the same order.
+    """
+    for name in before[0]:
+        old, new = (_pick(name, *side) for side in (before, after))
+        if old is None:
+            continue
+        change = share(old, new)
         # Written so that NaN counts as a change.
         if not change <= slack:
             return name, change
     return None
+
+
+def _pick(name: str, found: Trace, held: Held) -> Tensor | None:
+    """The outputs of a layer that are held."""
+    places = next((places for part, places in held.items() if f"{name}.".startswith(f"{part}.")), None)
+    if places is None:
+        return None
+    n = min(places.size(1), found[name].size(1))
+    return found[name][:, :n][places[:, :n]]
 
 
 def share(old: Tensor, new: Tensor) -> float:

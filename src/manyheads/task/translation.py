@@ -104,7 +104,7 @@ class TranslationTask(Task):
         self.signatures = signatures()
         self.log_dict(logged, rank_zero_only=True)
         if rows is not None:
-            self.baseline |= {f"{name}/{key}": value for key, value in scores(source, target).items()}
+            self.baseline |= {f"{name}/copied/{key}": value for key, value in scores(source, target).items()}
             rows += [{"set": name, "source": s, "target": t, "translation": w} for s, t, w in triples]
         else:
             self._show(triples[:: max(1, len(triples) // 8)][:8])

@@ -12,9 +12,21 @@ COLUMNS = {
     "bleu": "BLEU",
     "bleu_lowercase": "BLEU lc",
     "chrf": "chrF",
+    "f1_micro": "micro F1",
+    "f1_macro": "macro F1",
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "mse": "MSE",
+    "mae": "MAE",
+    "mase": "MASE",
+    "smape": "sMAPE",
+    "crps": "CRPS",
+    "bits_per_byte": "bits/byte",
     "accuracy": "accuracy",
+    "calibration_error": "ECE",
     "perplexity": "ppl",
 }
+"""Metrics by which runs are compared, of all families, and their headings."""
 
 
 def show_end(content: dict[str, Any], folder: Path) -> None:
@@ -30,18 +42,32 @@ def show_end(content: dict[str, Any], folder: Path) -> None:
 
 
 def scores(content: dict[str, Any]) -> Table:
+    """A row for each set that was scored, and one for each baseline beside it."""
     title = f"{content['data']} · {content['model']} · {content['attention']} ({content['attention_used']})"
-    rows = {name: row for name, row in {"val": content["val"], **_by_set(content["test"])}.items() if row}
+    rows = {"val": content["val"], **_by_set(content["test"]), **_baselines(content)}
+    rows = {name: row for name, row in rows.items() if row}
     columns = [name for name in COLUMNS if any(name in row for row in rows.values())]
-    note = "lc: lower-cased; ppl: perplexity; copied: BLEU of the source as it stands"
-    table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
-    for heading in (*(COLUMNS[name] for name in columns), "copied"):
+    for heading in (COLUMNS[name] for name in columns):
         table.add_column(heading, justify="right")
     for name, row in rows.items():
-        baseline = content["baseline"].get(f"{name}/bleu")
-        table.add_row(name, *(_figure(row.get(column)) for column in columns), _figure(baseline))
+        table.add_row(name, *(_score(row.get(column)) for column in columns))
     return table
+
+
+def _score(value: float | None) -> str:
+    """Shares and errors are small numbers, of which a third digit counts."""
+    return _figure(value, 3 if value is not None and abs(value) < 10 else 2)
+
+
+def _baselines(content: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Rows of what is no model: a key is set/name/metric."""
+    rows: dict[str, dict[str, float]] = {}
+    for key, value in content["baseline"].items():
+        name, _, metric = key.rpartition("/")
+        rows.setdefault(name, {})[metric] = value
+    return rows
 
 
 def cost(content: dict[str, Any]) -> Table:

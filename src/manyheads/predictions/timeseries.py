@@ -1,0 +1,31 @@
+"""The horizon after the end of each series of a table, in the units of the table: lines of CSV."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from manyheads.load import Loaded
+from manyheads.predictions.asked import Predict
+
+
+def lines(asked: Predict, run: Loaded) -> Iterator[str]:
+    """A row for each series, date and channel: the forecast, and its quantiles where the model gives any."""
+    quantiles = run.spec.quantiles
+    yield _line(["series", "date", "channel", *([f"q{q:g}" for q in quantiles] or ["forecast"])])
+    device = next(run.model.parameters()).device
+    for ahead in run.data.future_of(asked.input):
+        with torch.inference_mode():
+            scaled = run.model(ahead.batch.to(device)).cpu()
+        values = run.data.scaling.undo(scaled, ahead.batch.series)[0].tolist()
+        for date, row in zip(ahead.dates, values, strict=True):
+            for channel, found in zip(run.data.scaling.channels, row, strict=True):
+                yield _line([ahead.series, date, channel, *(f"{value:.6g}" for value in found)])
+
+
+def _line(row: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(row)
+    return text.getvalue()
