@@ -117,6 +117,7 @@ def test_gz_and_plain_are_the_same_documents(tmp_path):
         ("train.txt", b" \n", r"train\.txt holds no text; mend it"),
         ("train.txt.gz", gzip.compress(b"abc" * 1000)[:-9], r"train\.txt\.gz is no whole gzip file"),
     ],
+    ids=["encoding", "empty", "cut"],
 )
 def test_files_that_cannot_be_read_are_named(name, content, said, tmp_path):
     put(tmp_path, train_b="fine\n" * 30)

@@ -10,8 +10,9 @@ from tiny import BLOCKS, POSITIONS, grown, parts
 
 from manyheads.data.base import SeriesSpec
 from manyheads.errors import UserError
-from manyheads.model.forecaster import Forecaster, middle
+from manyheads.model.forecaster import Forecaster
 from manyheads.model.shapes import DecoderOnly, EncoderDecoder, EncoderOnly
+from manyheads.model.ways import middle
 
 SHAPES = {
     "encoder_only": partial(EncoderOnly, layers=2),

@@ -14,9 +14,10 @@ from manyheads.data.base import DataSpec, DocumentSpec, SeriesSpec, TokenSpec
 from manyheads.data.documents.batch import DocumentBatch
 from manyheads.data.series.batch import SeriesBatch
 from manyheads.model.aggregate import AGGREGATES, Attention
-from manyheads.model.forecaster import Forecaster, Stepwise
+from manyheads.model.forecaster import Forecaster
 from manyheads.model.pool import POOLS, Mean
 from manyheads.model.shapes import DecoderOnly
+from manyheads.model.ways import Stepwise
 from manyheads.preflight.subjects.documents import Chunks
 from manyheads.preflight.subjects.series import Windows
 
@@ -74,7 +75,7 @@ def test_sound_models_pass_with_any_attention(spec, shape, attention, tmp_path):
     assert failed(build(spec, shape, f"attention={attention}", f"paths.cache={tmp_path}")) == {}
 
 
-@pytest.mark.parametrize(("aggregate", "shape"), zip(AGGREGATES, (*SHAPES, *SHAPES), strict=False))
+@pytest.mark.parametrize(("aggregate", "shape"), list(zip(AGGREGATES, (*SHAPES, *SHAPES), strict=False)))
 def test_sound_documents_pass_however_they_are_put_together(aggregate, shape):
     assert failed(build(replace(DOCUMENTS, aggregate=aggregate, multilabel=True), shape)) == {}
 

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyheads.model.forecaster import middle
+from manyheads.model.ways import middle
 
 Forecast = Float[Tensor, "b h c q"]
 Truth = Float[Tensor, "b h c"]

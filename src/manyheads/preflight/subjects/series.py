@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from manyheads.model.forecaster import Answered, Forecaster, Stepwise
+from manyheads.model.forecaster import Forecaster
+from manyheads.model.ways import Answered, Stepwise
 from manyheads.preflight.dice import these
 from manyheads.preflight.subjects.base import Change, Subject
 from manyheads.preflight.trace import Held

@@ -1,0 +1,60 @@
+"""Every model with every family of data as a user has it: a run, its scores again, its predictions."""
+
+import json
+
+import command
+import pytest
+from cells import ATTENTIONS, CELLS, settings
+
+
+def whole_run(kind, shape, attention, folder):
+    """A run as a user has it, its scores again from its folder, and its predictions."""
+    asked = settings(
+        kind, shape, f"attention={attention}", "trainer=cpu", "trainer.max_steps=2", "trainer.limit_test_batches=2"
+    )
+    # As many batches of each, so that a run takes seconds.
+    asked += ["trainer.limit_val_batches=2", "trainer.val_check_interval=2", f"paths.outputs={folder.parent}"]
+    done = command.run("train.py", *asked, f"hydra.run.dir={folder}", cwd=folder.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = command.metrics(folder)
+    assert (found["status"], found["data"], found["model"]) == ("finished", kind, shape)
+    assert found["test"]["loss"] > 0
+    return found
+
+
+def predicted(kind, folder):
+    """Each family's predictor on input of its own kind."""
+    given = folder.parent / ("input.csv" if kind in ("timeseries", "clinical_long") else "input.txt")
+    if kind == "timeseries":
+        hours = [f"2013-01-{1 + h // 24:02d} {h % 24:02d}:00,{h % 24},{h % 7},{h % 5},{h % 3},10" for h in range(72)]
+        given.write_text("\n".join(["time,temp,dewp,humid,wind_speed,visib", *hours]) + "\n")
+    elif kind == "clinical_long":
+        given.write_text("name,text\nfirst,No finding today.\nsecond,Pain since Monday.\n")
+    else:
+        given.write_text("The dog sleeps.\nA cat sleeps.\n")
+    done = command.run("scripts/predict.py", f"run={folder}", f"input={given}", "tokens=3", cwd=folder.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.removesuffix("\n").split("\n")
+
+
+@pytest.mark.parametrize(("kind", "shape"), CELLS)
+def test_every_cell_trains_evaluates_and_predicts(kind, shape, tmp_path):
+    folder = tmp_path / "run"
+    whole_run(kind, shape, "dense", folder)
+    done = command.run("scripts/evaluate.py", f"run={folder}", "accelerator=cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((folder / "evaluations").glob("*/metrics.json"))) == 1
+    lines = predicted(kind, folder)
+    if kind == "clinical_long":
+        rows = [json.loads(line) for line in lines]
+        assert [row["name"] for row in rows] == ["first", "second"]
+        assert all(chunk["end"] > chunk["start"] for row in rows for chunk in row["chunks"])
+    else:
+        assert len(lines) == (1 + 24 * 5 if kind == "timeseries" else 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", [name for name in ATTENTIONS if name != "dense"])
+@pytest.mark.parametrize(("kind", "shape"), CELLS)
+def test_every_cell_runs_with_every_attention(kind, shape, attention, tmp_path):
+    whole_run(kind, shape, attention, tmp_path / "run")
