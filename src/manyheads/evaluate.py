@@ -71,9 +71,12 @@ def _data(asked: Evaluate, cfg: "DictConfig") -> Any:
 def _task(asked: Evaluate, cfg: "DictConfig") -> "LightningModule":
     from manyheads import build
     from manyheads.load import load_run, search_of
+    from manyheads.training import checkpoints
 
     run = load_run(asked.run, asked.checkpoint)
     task = build.task(cfg, run.model, run.spec)
+    # The task has found things of its own, such as a threshold.
+    task.load_state_dict(checkpoints.load(asked.run / "checkpoints" / f"{asked.checkpoint}.ckpt")["state_dict"])
     if hasattr(task, "search"):
         task.search = search_of(cfg, asked.search, asked.width)
     elif asked.search or asked.width:

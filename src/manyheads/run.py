@@ -112,7 +112,8 @@ class Run:
             scores = self._validate(weights)
             if self._better(scores, val):
                 val, name = scores, f"mean of the last {len(kept)} validations"
-                self._write_best({**chosen, "state_dict": weights})
+                # With the buffers that this validation has set, such as a threshold.
+                self._write_best({**chosen, "state_dict": self.task.state_dict()})
         self.record.update(val=_short(val, "val"), weights=name)
 
     def test(self) -> None:
@@ -223,9 +224,10 @@ class Run:
         }
         found = {name: float(value) for name, value in self.trainer.callback_metrics.items() if name in wanted}
         steps, epochs = self.trainer.global_step, self.trainer.current_epoch
-        if self.trainer.world_size > 1 and not steps:
+        kept = self.best.with_name("last.ckpt")
+        if self.trainer.world_size > 1 and not steps and kept.exists():
             # Forked processes take what they counted with them; it is in what they saved.
-            last = checkpoints.load(self.best.with_name("last.ckpt"))
+            last = checkpoints.load(kept)
             steps, epochs = last["global_step"], last["epoch"]
             self.cost.load_state_dict(last["callbacks"]["Cost"])
         self.record.update(train={**_short(found, "train"), "steps": steps, "epochs": epochs})

@@ -165,9 +165,15 @@ def test_evaluation_keeps_its_order_and_a_row_over_the_budget(lengths):
     assert list(sampler) == list(sampler)
 
 
-def test_fewer_rows_than_ranks_leave_a_rank_empty_and_no_row_twice():
-    ranks = [list(EveryRow(np.full((1, 2), 3), BUDGET, rank, 3)) for rank in range(3)]
-    assert ranks == [[[0]], [], []]
+def test_every_rank_has_a_batch_though_one_would_hold_all_rows():
+    ranks = [list(EveryRow(np.full((5, 2), 3), BUDGET, rank, 3)) for rank in range(3)]
+    assert all(ranks)
+    assert sorted(row for plan in ranks for rows in plan for row in rows) == list(range(5))
+
+
+def test_fewer_rows_than_ranks_are_refused():
+    with pytest.raises(UserError, match="1 rows cannot be shared out among 3 processes"):
+        EveryRow(np.full((1, 2), 3), BUDGET, 0, 3)
 
 
 def test_lightning_leaves_training_batches_alone():

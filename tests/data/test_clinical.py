@@ -85,7 +85,7 @@ def test_data_names_its_companions_and_the_command_line_wins(typed):
 @pytest.mark.parametrize("question", [None, "ask"])
 @pytest.mark.parametrize("read", ["chunked", "whole"])
 def test_spec_and_contract_follow_the_files(read, question, tmp_path, cache):
-    data = made(folder(tmp_path, question=True), cache, read=read, question=question)
+    data = made(folder(tmp_path, question=True), cache, read=read, question=question, aggregate="attention")
     loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()[0]}
     evaluated = {name: list(loader) for name, loader in loaders.items() if name != "train"}
     size = data.tokenizer.size
@@ -238,7 +238,8 @@ BAD = {
     ),
     "count": ({"train_chunks": 0}, r"data\.train_chunks=0 is no number of that: give 1 or more"),
     "vocabulary": ({"vocabulary": 100}, r"data\.vocabulary=100 is too small"),
-    "label": ({"label": "id"}, r"val\.jsonl:1: the label d60 was never seen in training \(the first of 9"),
+    "label": ({"label": "id"}, r"data\.label=id names no column of classes: the 60 training documents have 60"),
+    "group": ({"group": "label"}, r"is left for \w+: they are of 2 groups \(data\.group=label\)"),
     "column": ({"text": "txt"}, r"\.jsonl has no column for data\.text=txt; it has text, label, id, ask"),
 }
 
@@ -250,6 +251,23 @@ def test_mistakes_are_one_sentence(case, tmp_path, cache):
     with pytest.raises(UserError, match=words) as caught:
         made(tmp_path, cache, **changes).train_dataloader()
     assert "\n" not in str(caught.value)
+
+
+def test_too_few_documents_are_counted(tmp_path, cache):
+    folder(tmp_path)
+    for name, rows in (("train", ("B", "B", "B")), ("val", ("B",)), ("test", ("A",))):
+        notes = [{"text": f"{name} {n}", "label": label, "id": n} for n, label in enumerate(rows)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in notes))
+    words = r"The 3 training documents have too few labels to tell apart \(B\); data\.label=label"
+    with pytest.raises(UserError, match=words):
+        made(tmp_path, cache)
+
+
+def test_one_group_is_counted(tmp_path, cache):
+    rows = [{"text": note(n), "label": "ab"[n % 2], "id": "p"} for n in range(30)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"the 30 documents is left for \w+: they are of 1 group \(data\.group=id\)"):
+        made(tmp_path, cache, group="id")
 
 
 def test_long_questions_can_be_left_out(tmp_path, cache, caplog):

@@ -7,7 +7,7 @@ import pytest
 
 from manyheads.data.documents.documents import Columns, gather
 from manyheads.data.documents.labels import Labelling, merge, report_repeats, targets
-from manyheads.data.documents.splits import keep_apart, share_out
+from manyheads.data.documents.splits import check_filled, keep_apart, share_out
 from manyheads.data.documents.table import table_of
 from manyheads.errors import UserError
 
@@ -80,6 +80,46 @@ def test_what_a_later_split_holds_is_dropped_and_said(caplog):
     assert any("1 of 2 documents of train have a group that test has too" in line for line in said)
 
 
+def test_test_sets_may_share_documents_and_both_keep_them(caplog):
+    splits = {
+        "train": documents([plain(1), plain(2), plain(9, "p")], "train.csv"),
+        "val": documents([plain(3)], "val.csv"),
+        "test_a": documents([plain(2), plain(4), plain(5, "p")], "test_a.csv"),
+        "test_b": documents([plain(4), plain(6, "p")], "test_b.csv"),
+    }
+    kept = keep_apart(splits, "drop")
+    assert {name: len(of) for name, of in kept.items()} == {"train": 1, "val": 1, "test_a": 3, "test_b": 2}
+    assert all("of train" in record.message for record in caplog.records)
+    assert keep_apart({**splits, "train": documents([plain(1)])}, "refuse")
+
+
+def test_an_empty_split_is_explained_by_the_groups():
+    for groups, words in ((1, "1 group"), (2, "2 groups")):
+        rows = [plain(n, f"p{n % groups}") for n in range(30)]
+        splits = share_out({"train": documents(rows)}, "d.csv")
+        words = f"None of the 30 documents is left for .*: they are of {words} \\(data.group=group\\), and one is never"
+        with pytest.raises(UserError, match=words) as caught:
+            check_filled(splits, keep_apart(splits, "drop"), "group")
+        assert "\n" not in str(caught.value)
+
+
+def test_so_is_one_that_lost_all_to_another_of_its_group():
+    splits = {
+        "train": documents([plain(n, "p") for n in range(3)], "train.csv"),
+        "val": documents([plain(7)], "val.csv"),
+        "test": documents([plain(8, "p")], "test.csv"),
+    }
+    with pytest.raises(UserError, match="None of the 5 documents is left for train: they are of 1 group "):
+        check_filled(splits, keep_apart(splits, "drop"), "group")
+    check_filled(splits, keep_apart(splits, "keep"), "group")
+
+
+def test_without_groups_more_documents_are_asked_for():
+    splits = {"train": documents([plain(1)]), "val": documents([plain(2)]).take([]), "test": documents([plain(3)])}
+    with pytest.raises(UserError, match="None of the 2 documents is left for val; bring more of them, or a file for"):
+        check_filled(splits, splits, None)
+
+
 def test_or_kept_or_refused(caplog):
     assert [len(of) for of in keep_apart(crossing(), "keep").values()] == [4, 2, 3]
     assert "scores on val are too good" in caplog.text
@@ -107,7 +147,7 @@ def test_repeats_and_contradictions_are_reported(caplog):
 
 
 def labelling(multilabel=True, most_frequent=None, unlabelled="drop", on_bad_row="refuse"):
-    return Labelling(multilabel, most_frequent, unlabelled, on_bad_row)
+    return Labelling("label", multilabel, most_frequent, unlabelled, on_bad_row)
 
 
 def test_the_most_frequent_labels_are_those_of_most_training_documents():
@@ -115,8 +155,32 @@ def test_the_most_frequent_labels_are_those_of_most_training_documents():
     assert labelling().choose(train) == ("a", "b", "c", "d", "e")
     assert labelling(most_frequent=2).choose(train) == ("a", "b")
     assert labelling(most_frequent=3).choose(train) == ("a", "b", "c")
-    with pytest.raises(UserError, match=r"too few labels to tell apart \(b\); data"):
+    with pytest.raises(UserError, match=r"The 7 training documents have too few labels to tell apart \(b\); data"):
         labelling(most_frequent=1).choose(train)
+
+
+def measured(count, times=1):
+    """`count` documents, each `times` of which have one value of a continuous measure."""
+    return documents([plain(n, labels=[str(0.1 + n // times / 7)]) for n in range(count)])
+
+
+def test_a_column_of_measures_is_no_column_of_classes():
+    words = r"data\.label=label names no column of classes: the 40 training documents have 40 different values"
+    with pytest.raises(UserError, match=words) as caught:
+        labelling(multilabel=False).choose(measured(40))
+    assert "\n" not in str(caught.value)
+    assert len(labelling(multilabel=False).choose(measured(20))) == 20  # few documents may have classes of their own
+    assert len(labelling(multilabel=False).choose(measured(50, times=2))) == 25
+    with pytest.raises(UserError, match="no column of classes"):
+        labelling(multilabel=False).choose(measured(51, times=2).take([*range(0, 51, 2), *range(1, 25)]))
+
+
+def test_many_labels_for_each_document_are_classes():
+    """Codes of diagnoses: more of them than documents, and each of several documents."""
+    train = documents([plain(n, labels=[str((7 * n + k) % 60) for k in range(9)]) for n in range(40)])
+    assert len(labelling().choose(train)) == 60
+    rare = documents([plain(n, labels=["a", f"own {n}"] if n % 2 else ["a", "b"]) for n in range(40)])
+    assert labelling(most_frequent=2).choose(rare) == ("a", "b")  # a long tail is not asked for
 
 
 def test_numbers_are_in_their_order():

@@ -213,6 +213,15 @@ def test_windows_of_one_series_never_reach_into_the_next():
     assert max(float(rows[[row]].future.abs().max()) for row in range(len(rows))) < 10
 
 
+def test_windows_are_counted_within_their_series():
+    some = [series(100), series(90, name="y", seed=1), series(85, name="z", seed=2)]
+    rows = rows_of(some)[1]
+    counts = [21, 11, 6]
+    expected = [place for count in counts for place in range(count)]
+    assert rows.within(np.arange(len(rows))).tolist() == expected
+    assert rows.within(np.array([32, 20, 21, 0])).tolist() == [0, 20, 0, 0]
+
+
 def test_blocks_hold_every_window_once_in_order(monkeypatch):
     monkeypatch.setattr("manyheads.data.series.windows.CELLS", 5 * 17 * 2)
     rows = rows_of([series(gaps=0.1)])[1]

@@ -185,6 +185,10 @@ REFUSED = {
     "quantiles": ({"quantiles": [0.5, 0.1]}, r"data\.quantiles=\[0\.5, 0\.1\] have to rise"),
     "quantiles out of range": ({"quantiles": [0.5, 1.0]}, r"data\.quantiles"),
     "horizon": ({"horizon": 0}, r"data\.horizon=0 is no number of steps"),
+    "season": ({"season": -3}, r"data\.season=-3 is no number of steps: give 1 or more"),
+    "season of 0": ({"season": 0}, r"data\.season=0 is no number of steps: give 1 or more"),
+    "batch": ({"batch": 0}, r"data\.batch=0 is no number of windows: give 1 or more"),
+    "evaluation batch": ({"evaluation_batch": -1}, r"data\.evaluation_batch=-1 is no number of windows: give 1"),
 }
 
 
@@ -263,7 +267,7 @@ def test_the_future_of_a_file_begins_where_it_ends(tmp_path):
 def test_known_columns_of_the_future_are_asked_for_and_used(tmp_path):
     data = restored(made(table(tmp_path), known="s1", target="s0"), tmp_path, known="s1", target="s0")
     path = table(tmp_path, rows=50, name="other.csv")
-    with pytest.raises(UserError, match=r"gives s1 for 0 of the 6 steps to forecast; add rows"):
+    with pytest.raises(UserError, match=r"gives s1 for 0 of the 6 steps .*empty: s1 of 2013-01-03 02:00\); bring"):
         list(data.future_of(str(path)))
     frame = pd.read_csv(path)
     frame.loc[43:, "s0"] = np.nan
@@ -272,6 +276,59 @@ def test_known_columns_of_the_future_are_asked_for_and_used(tmp_path):
     known = ahead.batch.future_known[0, :, 0] * data.scaling.known_std[0, 0] + data.scaling.known_mean[0, 0]
     np.testing.assert_allclose(known, frame.s1.to_numpy()[43:49], rtol=1e-4)
     assert ahead.dates[0] == frame.date[43][:16]
+
+
+@pytest.mark.parametrize(
+    ("empty", "cut", "dated", "given", "first"),
+    [
+        ([45, 47], [], True, 4, "price of 2013-01-02 21:00"),
+        ([43], [], True, 5, "load of 2013-01-02 19:00"),
+        ([], [46], True, 5, "load of 2013-01-02 22:00"),
+        ([48], [], True, 5, "load of 2013-01-03 00:00"),
+        ([], [47, 48, 49], True, 4, "load of 2013-01-02 23:00"),
+        ([45, 47], [], False, 4, "price of row 46"),
+        ([], [47, 48, 49], False, 4, "load of row 48"),
+    ],
+)
+def test_a_known_cell_that_is_empty_in_the_horizon_is_refused(tmp_path, empty, cut, dated, given, first):
+    """Row 43 begins the horizon of 6: a row that is there says nothing of the cells in it."""
+
+    def shaped(path):
+        frame = pd.read_csv(path).assign(load=1.5, price=np.arange(2.0, 2.0 + len(pd.read_csv(path))))
+        frame = frame.drop(columns=["s1"] if dated else ["s1", "date"])
+        frame.to_csv(path, index=False)
+        return frame
+
+    asked = {"known": ["load", "price"], "target": "s0"}
+    shaped(table(tmp_path))
+    data = restored(made(tmp_path / "x.csv", **asked), tmp_path, **asked)
+    path = table(tmp_path, rows=50, name="other.csv")
+    frame = shaped(path)
+    frame.loc[43:, "s0"] = np.nan
+    frame.to_csv(path, index=False)
+    assert next(iter(data.future_of(str(path)))).batch.future_known.isfinite().all()
+    frame.loc[empty, first.split()[0]] = np.nan
+    frame.drop(index=cut).to_csv(path, index=False)
+    match = rf"load, price for {given} of the 6 steps .*the first empty: {first}\)"
+    with pytest.raises(UserError, match=match) as caught:
+        list(data.future_of(str(path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_known_cell_that_is_empty_elsewhere_is_carried_on(tmp_path):
+    asked = {"known": "s1", "target": "s0"}
+    data = restored(made(table(tmp_path), **asked), tmp_path, **asked)
+    path = table(tmp_path, rows=55, name="other.csv")
+    frame = pd.read_csv(path)
+    frame.loc[43:, "s0"] = np.nan
+    frame.loc[[40, 49], "s1"] = np.nan
+    frame.to_csv(path, index=False)
+    [ahead] = data.future_of(str(path))
+    assert ahead.batch.history_known[0, -3, 0] == ahead.batch.history_known[0, -4, 0]
+
+
+def test_a_season_of_one_step_is_taken_as_it_is(tmp_path):
+    assert made(table(tmp_path), season=1).season == 1
 
 
 def test_a_file_without_dates_has_no_calendar_and_says_so(tmp_path, caplog):

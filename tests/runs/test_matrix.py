@@ -28,7 +28,7 @@ def prepared(tmp_path_factory):
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize(("kind", "shape"), CELLS)
 def test_every_cell_learns_with_every_attention(prepared, kind, shape, attention, tmp_path):
-    """A step of training moves every weight it should, and what is evaluated is a number."""
+    """A loss that is a number, and a gradient for every weight; none of the model's parts is cut off."""
     data = prepared(kind)
     cache = [f"attention.cache={tmp_path}"] if attention == "auto" else []
     cfg = compose(settings(kind, shape, f"attention={attention}", *cache))
@@ -41,7 +41,12 @@ def test_every_cell_learns_with_every_attention(prepared, kind, shape, attention
     result.loss.backward()
     used = [p.grad is not None and bool(p.grad.isfinite().all()) for p in task.parameters() if p.requires_grad]
     assert all(used)
-    assert any(p.grad.any() for p in task.parameters() if p.requires_grad)
+    for name, part in {
+        **dict(task.model.named_children()),
+        **dict(getattr(task.model, "body", task).named_children()),
+    }.items():
+        weights = [p for p in part.parameters() if p.requires_grad]
+        assert not weights or any(p.grad.any() for p in weights), name
 
 
 @pytest.mark.parametrize(("kind", "shape"), REFUSED)

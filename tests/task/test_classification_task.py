@@ -207,10 +207,11 @@ def test_each_set_has_its_scores_and_the_first_speaks_for_the_run(tmp_path):
 def test_no_document_counts_twice(monkeypatch, tmp_path):
     """Where ranks read the same document, as when rows are shared out unevenly."""
     task, data = made(), Data()
-    expected, _ = tried(tmp_path, task, data)
+    logged, _ = tried(tmp_path, task, data)
+    mine, theirs = (verdict_of(task, data, rows) for rows in ([4, 0, 5], [1, 5, 2, 3]))
 
     def gather(parts, own):
-        parts[0], parts[1] = dict(own), {row: verdict for row, verdict in own.items() if row > 2}
+        parts[0], parts[1] = own, theirs
 
     for name, value in {
         "is_initialized": lambda: True,
@@ -218,11 +219,13 @@ def test_no_document_counts_twice(monkeypatch, tmp_path):
         "all_gather_object": gather,
     }.items():
         monkeypatch.setattr(classification.dist, name, value)
-    found = {row: verdict for rows in ([4, 0], [5, 1]) for row, verdict in verdict_of(task, data, rows).items()}
-    assert sorted(classification._gathered(found)) == [0, 1, 4, 5]
-    assert "test/accuracy" in expected
+    rows, probabilities, targets = task._compared("test", classification._gathered(mine))
+    assert rows == [0, 1, 2, 3, 4, 5]
+    found = document_scores.scores(probabilities, targets)
+    assert found == pytest.approx({name: logged[f"test/{name}"] for name in found}, abs=1e-6)
 
 
+@torch.no_grad()
 def verdict_of(task, data, rows):
     batch = data.batch(rows)
     return verdicts(batch, task.model(batch))

@@ -1,6 +1,7 @@
 """The task with a real trainer, on a small series whose future can be told from its past."""
 
 import csv
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -163,6 +164,26 @@ def test_forecasts_of_windows_that_do_not_overlap_are_written(file, run):
         assert float(row["q0.5"]) == pytest.approx(real, rel=1e-4, abs=1e-4)
 
 
+def test_every_series_of_a_panel_is_written_from_its_first_step(tmp_path):
+    """37 and 31 windows, no multiples of a horizon of 10: no series begins where the one before it would go on."""
+    lengths, noise = {"a": 230, "b": 201, "c": 240}, np.random.default_rng(0)
+    with (tmp_path / "panel.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["shop", *CHANNELS])
+        writer.writerows([shop, *noise.normal(size=2)] for shop, rows in lengths.items() for _ in range(rows))
+    run = Run(tmp_path / "panel.csv", tmp_path / "run", "model=encoder_only", "data.id=shop", "data.season=1")
+    run.test()
+    with (run.folder / "forecasts.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    windows, first = run.data.windows("test"), 0
+    for number, (shop, length) in enumerate(lengths.items()):
+        count = length // 5 - HORIZON + 1
+        assert (windows.series == number).sum() == count
+        found = sorted({int(row["window"]) for row in rows if row["series"] == shop})
+        assert found == list(range(first, first + count, HORIZON))
+        first += count
+
+
 def test_figures(run):
     run.test()
     for name in ("test_forecasts.png", "test_steps.png"):
@@ -204,6 +225,28 @@ def test_other_test_sets_by_their_own_names(file, run):
     assert {name for name in found if name.startswith("waves/")} == {name.replace("test/", "waves/") for name in own}
     assert found["test/mse"] == found["waves/mse"]
     assert any(key.startswith("waves/linear/") for key in run.task.baseline)
+
+
+@pytest.mark.parametrize("season", [24, 25])
+def test_a_run_whose_data_is_gone_is_scored_beside_what_needs_no_training(file, run, tmp_path, caplog, season):
+    own = run.test(run.data.tests_alone(str(file)))
+    expected = {key: value for key, value in run.task.baseline.items() if "/linear/" not in key}
+    run.data.save(tmp_path)
+    gone = build.data(composed(tmp_path / "gone.csv", "data.quantiles=[0.1,0.5,0.9]")).restore(tmp_path)
+    gone.scaling = replace(gone.scaling, season=season)
+    run.task.baseline, run.folder = {}, tmp_path / "again"
+    with caplog.at_level(logging.WARNING, "manyheads"):
+        found = run.test(gone.tests_alone(str(file)))
+    assert found["waves/mse"] == own["waves/mse"]
+    naive = {key for key in expected if "seasonal_naive" in key} if season > HISTORY else set()
+    assert run.task.baseline == {key: value for key, value in expected.items() if key not in naive}
+    assert {key.split("/")[1] for key in expected} == {"repeat_last", "seasonal_naive"}
+    [said] = [record.getMessage() for record in caplog.records if record.name.startswith("manyheads")]
+    assert "linear baseline is left out" in said
+    assert "gone.csv: there is no such file" in said
+    assert "\n" not in said
+    written = {path.name for path in run.folder.rglob("*") if path.is_file()}
+    assert written >= {"forecasts.csv", "waves_forecasts.png", "waves_steps.png"}
 
 
 def test_baselines_can_be_left_out(file, tmp_path):

@@ -117,10 +117,19 @@ class TokenBatches(DistributedSampler):
 class EveryRow(Sampler):
     """Batches for evaluation: every row exactly once over all ranks, longest first, so that memory runs out at once
     or never. Ranks may differ by one batch. A row that alone costs more than the budget is a batch of its own.
+
+    Every rank has a batch: Lightning leaves the end of an evaluation out on one that has none, and the others would
+    wait for it. Raises UserError where there are fewer rows than ranks.
     """
 
     def __init__(self, lengths: np.ndarray, budget: int, rank: int = 0, world: int = 1):
-        self._batches = _cut(_by_length(lengths)[::-1], lengths, budget)[rank::world]
+        if len(lengths) < world > 1:
+            raise UserError(
+                f"{len(lengths):,} rows cannot be shared out among {world} processes; lower trainer.devices, or bring "
+                "more rows to evaluate."
+            )
+        batches = _cut(_by_length(lengths)[::-1], lengths, budget)
+        self._batches = _halve(batches, world if world > 1 else 0)[rank::world]
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -19,7 +19,7 @@ from manyheads.data.documents.reading import Reading
 from manyheads.data.documents.rows import ChunkBatches, DocumentRows
 from manyheads.data.documents.sets import DocumentSets
 from manyheads.data.documents.sources import Notes, Origin, read_splits, read_tests
-from manyheads.data.documents.splits import keep_apart
+from manyheads.data.documents.splits import check_filled, keep_apart
 from manyheads.data.documents.store import in_memory
 from manyheads.data.documents.tests_alone import DocumentTests
 from manyheads.data.documents.tokenizer import TextTokenizer
@@ -85,7 +85,8 @@ class ClinicalLongData(DocumentSets, LightningDataModule):
         notes = Notes(documents, corpus_seed, length, tuple(depth), noise)
         self.origin = Origin(path, hub, questions, columns, on_bad_row, cache, notes)
         self.reading = Reading(read, longest, chunk, overlap, boundaries)
-        self.labelling, self.on_duplicate = Labelling(multilabel, most_frequent, unlabelled, on_bad_row), on_duplicate
+        self.labelling = Labelling(label, multilabel, most_frequent, unlabelled, on_bad_row)
+        self.on_duplicate = on_duplicate
         self.table = {"vocabulary": vocabulary, "lowercase": lowercase, "cache": cache}
         self.train_chunks, self.batch_tokens, self.bucket = train_chunks, batch_tokens, bucket
         self.evaluation_batch_tokens, self.workers, self.seed = evaluation_batch_tokens, workers, seed
@@ -182,7 +183,9 @@ class ClinicalLongData(DocumentSets, LightningDataModule):
         return self.evaluation(DocumentRows(chunks, None)), [chunks.characters(n) for n in range(len(chunks))]
 
     def _read(self) -> dict[str, Documents]:
-        found = keep_apart(self.labelling.one_each(read_splits(self.origin)), self.on_duplicate)
+        given = self.labelling.one_each(read_splits(self.origin))
+        found = keep_apart(given, self.on_duplicate)
+        check_filled(given, found, self.origin.columns.group)
         for name, documents in found.items():
             report_repeats(name, documents)
         self.labels = self.labels or self.labelling.choose(found["train"])

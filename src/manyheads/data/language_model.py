@@ -28,9 +28,6 @@ class LanguageModelData(LightningDataModule):
     After `setup()`: `spec`, `tokenizer`, `test_names`, `store(split)` and the loaders.
     """
 
-    # Evaluation repeats no row to make ranks even, so with few rows a rank may have none.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         path: str | None,
@@ -170,7 +167,6 @@ class TestsAlone(LightningDataModule):
     """The test sets of `path`, in the form in which `data` reads its own; a UserError where there are none."""
 
     __test__ = False
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(self, data: LanguageModelData, path: str) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,9 +35,6 @@ class TimeSeriesData(LightningDataModule):
 
     After `setup()`: `spec`, `scaling`, `season`, `channels`, `windows(split)`, `train_values()` and the loaders.
     """
-
-    # Evaluation repeats no row to make ranks even, so with few rows a rank may have none.
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
         self,
@@ -77,6 +74,8 @@ class TimeSeriesData(LightningDataModule):
         self._parts: list[tuple[Series, Borders]] = []
         self._store: Store | None = None
         self._rows: dict[str, SeriesRows] = {}
+        _refuse_counts({"batch": batch, "evaluation_batch": evaluation_batch}, "windows")
+        _refuse_counts({"season": season} if season is not None else {}, "steps")
         _refuse_shape(self.shape, patch, stride, self.patches["quantiles"])
 
     def save(self, folder: Path) -> None:
@@ -184,9 +183,11 @@ class TimeSeriesData(LightningDataModule):
         return SeriesRows(self._store, series, np.concatenate(firsts), self.shape, self.missing)
 
     def _fit(self, panel: Panel) -> Scaling:
-        season = self._season or (panel.step.season if panel.step else 1)
-        if self._season is None and panel.step is None:
-            log.warning("%s has no dates to tell its season from: data.season is taken as 1.", self.path)
+        season = self._season
+        if season is None:
+            season = panel.step.season if panel.step else 1
+            if panel.step is None:
+                log.warning("%s has no dates to tell its season from: data.season is taken as 1.", self.path)
         parts = [(series, borders.train) for series, borders in self._parts]
         return fit(parts, panel.channels, panel.known, panel.step and str(panel.step), season)
 
@@ -204,10 +205,9 @@ class TimeSeriesData(LightningDataModule):
 class SeriesAlone(LightningDataModule):
     """One test set that a run never saw, in the form in which `data` reads its own; see `TimeSeriesData.tests_alone`.
 
-    `windows` of other splits and `train_values` are those of the run's own data, which is read when they are asked for.
+    `windows` of other splits and `train_values` are those of the run's own data, which is read when they are asked for:
+    UserError where it is gone.
     """
-
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(self, data: TimeSeriesData, path: Path):
         super().__init__()
@@ -262,10 +262,14 @@ def _names(given: str | list[str] | None) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(map(str, given or ()))
 
 
+def _refuse_counts(counts: dict[str, int], what: str) -> None:
+    for key, count in counts.items():
+        if count < 1:
+            raise UserError(f"data.{key}={count} is no number of {what}: give 1 or more.")
+
+
 def _refuse_shape(shape: Windows, patch: int, stride: int, quantiles: tuple[float, ...]) -> None:
-    for key in ("history", "horizon", "every"):
-        if getattr(shape, key) < 1:
-            raise UserError(f"data.{key}={getattr(shape, key)} is no number of steps: give 1 or more.")
+    _refuse_counts(asdict(shape), "steps")
     if not 1 <= stride <= patch <= shape.history:
         raise UserError(
             f"data.stride={stride}, data.patch={patch}, data.history={shape.history}: a stride above the patch leaves "

@@ -23,9 +23,6 @@ class TranslationData(LightningDataModule):
     After `setup()`: `spec`, `tokenizer`, `test_names`, `texts(split)` and the loaders.
     """
 
-    # Evaluation repeats no row to make ranks even, so with few rows a rank may have none.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         path: str | None,

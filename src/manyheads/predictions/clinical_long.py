@@ -13,9 +13,9 @@ from manyheads.data.tables import BUILDERS, kind
 from manyheads.errors import UserError
 from manyheads.load import Loaded
 from manyheads.predictions.asked import Predict
-
-SPOKEN = 3
-"""Chunks that are named for each document."""
+from manyheads.task.classification import verdicts
+from manyheads.task.document_lines import line
+from manyheads.task.document_scores import probabilities
 
 
 def lines(asked: Predict, run: Loaded) -> Iterator[str]:
@@ -25,12 +25,12 @@ def lines(asked: Predict, run: Loaded) -> Iterator[str]:
     device, found = next(run.model.parameters()).device, {}
     for batch in loader:
         with torch.inference_mode():
-            reading = run.model(batch.to(device))
-        for at, document in enumerate(batch.index.tolist()):
-            weights = reading.weights[batch.document.to(device) == at].tolist()
-            found[document] = _label(reading.scores[at], run.spec) | {"chunks": _spoken(weights, spans[document])}
+            found |= verdicts(batch, run.model(batch.to(device)))
+    labels, several = run.spec.labels, run.spec.multilabel
     for document, name in enumerate(names):
-        yield json.dumps({"name": name, **found[document]}, ensure_ascii=False)
+        odds = probabilities(found[document].logits, several).numpy()
+        said = line(labels, odds, several, found[document].chunks, spans[document])
+        yield json.dumps({"name": name, **said}, ensure_ascii=False)
 
 
 def _open(path: Path, run: Loaded) -> Table:
@@ -65,20 +65,3 @@ def _documents(table: Table, columns: Any) -> tuple[list[str], list[str], list[s
         return names, texts, None
     parts = zip(*(table.column("question", name) for name in columns.question), strict=True)
     return names, texts, [BETWEEN.join(str(part or "").strip() for part in row) for row in parts]
-
-
-def _label(scores: torch.Tensor, spec: Any) -> dict[str, Any]:
-    odds = (scores.sigmoid() if spec.multilabel else scores.softmax(-1)).tolist()
-    probabilities = dict(zip(spec.labels, (round(p, 6) for p in odds), strict=True))
-    if spec.multilabel:
-        return {"labels": [label for label, p in probabilities.items() if p >= 0.5], "probabilities": probabilities}
-    label = max(probabilities, key=probabilities.__getitem__)
-    return {"label": label, "probability": probabilities[label], "probabilities": probabilities}
-
-
-def _spoken(weights: list[float], spans: list[tuple[int, int]]) -> list[dict[str, Any]]:
-    loudest = sorted(range(len(weights)), key=lambda chunk: -weights[chunk])[:SPOKEN]
-    return [
-        {"chunk": chunk, "weight": round(weights[chunk], 6), "start": spans[chunk][0], "end": spans[chunk][1]}
-        for chunk in loudest
-    ]

@@ -1,5 +1,6 @@
 """Forecasting: every step of the horizon, given the history and what is known of the future beforehand."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from manyheads import atomic
-from manyheads.baseline.series import baselines as score_baselines
+from manyheads.baseline.series import Forecast, forecasters, repeat_last, score, seasonal_naive
 from manyheads.data.base import SeriesSpec
+from manyheads.errors import UserError
 from manyheads.task import series_table
 from manyheads.task.base import Result, Task
 from manyheads.task.series_figures import Window, steps_figure, windows_figure
 from manyheads.task.series_scores import Tally, gathered, loss_of, scores
+
+log = logging.getLogger(__name__)
 
 
 class ForecastingTask(Task):
@@ -66,7 +70,7 @@ class ForecastingTask(Task):
         data, forecast = self.trainer.datamodule, self.model(batch)
         name = data.test_names[dataloader_idx]
         self._tally(name).add(batch, forecast, data.scaling)
-        self._kept.setdefault(name, {}).update(series_table.kept(batch, forecast, data.scaling))
+        self._kept.setdefault(name, {}).update(series_table.kept(batch, forecast, data.scaling, data.windows(name)))
 
     def on_test_epoch_end(self) -> None:
         data, lines = self.trainer.datamodule, []
@@ -75,9 +79,9 @@ class ForecastingTask(Task):
             tally, kept = self._close(name), gathered(self._kept.pop(name, {}))
             self._sign(name, tally)
             if self.trainer.is_global_zero and tally.windows:
+                self._compare(name)
                 lines += series_table.lines(name, kept, data)
                 self._draw(name, tally, loader, folder / "figures")
-                self._compare(name)
         if self.trainer.is_global_zero:
             atomic.write_text(folder / "forecasts.csv", series_table.table(lines, self.spec.quantiles))
 
@@ -129,10 +133,24 @@ class ForecastingTask(Task):
 
     def _compare(self, split: str) -> None:
         if self.baselines:
-            data = self.trainer.datamodule
-            found = score_baselines(data.windows("train"), data.windows(split), data.season)
+            windows = self.trainer.datamodule.windows(split)
+            found = {name: score(forecast, windows) for name, forecast in self._forecasters().items()}
             values = {f"{split}/{name}/{key}": value for name, of in found.items() for key, value in of.items()}
             self.baseline |= {key: value for key, value in values.items() if np.isfinite(value)}
+
+    def _forecasters(self) -> dict[str, Forecast]:
+        """Of the baselines, those alone that need no training where the training part is gone: a finished run is
+        scored from its folder.
+        """
+        data, spec = self.trainer.datamodule, self.spec
+        try:
+            train = data.windows("train")
+        except UserError as problem:
+            log.warning("The linear baseline is left out, since the run's own data cannot be read: %s", problem)
+            made = {"repeat_last": repeat_last(spec.horizon)}
+            seasonal = data.season <= spec.history
+            return made | ({"seasonal_naive": seasonal_naive(spec.horizon, data.season)} if seasonal else {})
+        return forecasters(train, data.season)
 
     def _sign(self, split: str, tally: Tally) -> None:
         """What a reader has to know to compare the scores with others."""

@@ -1,6 +1,7 @@
 """forecasts.csv: what was forecast of the windows of a test part that do not overlap, in real units.
 
-All windows would repeat every value a horizon of times: these say everything of the part but its last few steps.
+All windows would repeat every value a horizon of times: these say everything of the part but the last few
+steps of each series.
 
     set, series, window   the test set, the name of the series, the row of the window in that set
     step, date, channel   step of the horizon, from 1; its date where the data has dates; the column that was forecast
@@ -17,16 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from manyheads.data.series.windows import SeriesRows
+
 Kept = tuple[int, np.ndarray, np.ndarray]
 """Which series a window is of, its truth (h, c), NaN where missing, and its forecast (h, c, q)."""
 
 
-def kept(batch: Any, forecast: Tensor, scaling: Any) -> dict[int, Kept]:
-    """By row, those windows of a batch that begin where another one ends: every row that is a multiple of the horizon.
+def kept(batch: Any, forecast: Tensor, scaling: Any, rows: SeriesRows) -> dict[int, Kept]:
+    """By row, those windows of a batch that begin where another one of their series ends: the first of each series, and
+    from there on every one after a horizon's number of rows, which follow each other step by step.
 
-    Rows of a series follow each other step by step.
+    rows: the windows of the test set.
     """
-    chosen = batch.index % forecast.size(1) == 0
+    chosen = torch.from_numpy(rows.within(batch.index.cpu().numpy()) % forecast.size(1) == 0).to(batch.index.device)
     if not chosen.any():
         return {}
     series, seen = batch.series[chosen], batch.future_seen[chosen]

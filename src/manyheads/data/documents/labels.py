@@ -12,6 +12,8 @@ from manyheads.errors import UserError
 
 log = logging.getLogger(__name__)
 
+CLASSES = 20  # labels that may be of a document each: so few can be meant, in a trial with few documents
+
 
 def merge(documents: Documents) -> Documents:
     """Rows that repeat the same text and question become one document with all their labels."""
@@ -46,6 +48,7 @@ def report_repeats(name: str, documents: Documents) -> None:
 class Labelling:
     """Which labels count; keys as in conf/data/clinical_long.yaml."""
 
+    label: str
     multilabel: bool
     most_frequent: int | None
     unlabelled: str
@@ -61,15 +64,29 @@ class Labelling:
         return {name: merge(documents) for name, documents in splits.items()} if self.multilabel else splits
 
     def choose(self, train: Documents) -> tuple[str, ...]:
-        """The labels of the training documents, in order; only the most frequent ones where a number is given."""
+        """The labels of the training documents, in order; only the most frequent ones where a number is given.
+
+        Raises UserError where they are fewer than two, or so many that they are measures or names.
+        """
         counts = Counter(label for labels in train.labels for label in labels)
+        if self.most_frequent is None:
+            self._check_classes(train, counts)
         ranked = sorted(counts, key=lambda label: (-counts[label], label))[: self.most_frequent]
         if len(ranked) < 2:
             shown = ", ".join(ranked) or "none"
             raise UserError(
-                f"The training documents have too few labels to tell apart ({shown}); data.label names them."
+                f"The {len(train):,} training documents have too few labels to tell apart ({shown}); data.label="
+                f"{self.label} has to name two or more."
             )
         return tuple(sorted(ranked, key=_order))
+
+    def _check_classes(self, train: Documents, counts: Counter) -> None:
+        """By how often labels are given, not by documents: codes may well outnumber documents that have many each."""
+        if len(counts) > max(CLASSES, counts.total() / 2):
+            raise UserError(
+                f"data.label={self.label} names no column of classes: the {len(train):,} training documents have "
+                f"{len(counts):,} different values, such as {min(counts)}; name another, or put them into classes."
+            )
 
     def settle(self, name: str, documents: Documents, labels: tuple[str, ...]) -> Documents:
         """Documents of one split with those of their labels that count, and without those that have none of them.

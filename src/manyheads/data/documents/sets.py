@@ -15,9 +15,6 @@ class DocumentSets:
     Needs: `_prepared` (split -> Prepared), `trainer`, `workers`, `evaluation_batch_tokens`.
     """
 
-    # Evaluation repeats no row to make ranks even, so with few rows a rank may have none.
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     _prepared: dict[str, Prepared]
 
     @property

@@ -56,15 +56,36 @@ def share_out(found: dict[str, Documents], place: str) -> dict[str, Documents]:
 
 
 def keep_apart(splits: dict[str, Documents], on_duplicate: str) -> dict[str, Documents]:
-    """Leaves out of a split what a later one holds too: the same text, or a document of the same group.
+    """Leaves out of train and val what a later split holds too: the same text, or a document of the same group.
 
+    Test sets may share documents: nothing is learnt or chosen on any of them, and each is scored whole.
     on_duplicate: drop, keep (both warn), or refuse (a UserError).
     """
     kept = dict(splits)
     for earlier, later in combinations(splits, 2):
+        if earlier not in ("train", "val"):
+            continue
         for what, of in (("text", _texts), ("group", _groups)):
             kept[earlier] = _without(kept, (earlier, later), what, of, on_duplicate)
     return kept
+
+
+def check_filled(given: dict[str, Documents], kept: dict[str, Documents], group: str | None) -> None:
+    """Raises UserError where a split of `kept` has no document; `given` are the splits before `keep_apart`.
+
+    group: the column of the groups, which are the likely reason: one that is large takes all to its side.
+    """
+    empty = next((name for name, documents in kept.items() if not len(documents)), None)
+    if empty is None:
+        return
+    found = f"None of the {sum(map(len, given.values())):,} documents is left for {empty}"
+    if group is None:
+        raise UserError(f"{found}; bring more of them, or a file for each split.")
+    groups = len({name for documents in given.values() for name in documents.groups} - {None})
+    raise UserError(
+        f"{found}: they are of {groups:,} group{'s' * (groups != 1)} (data.group={group}), and one is never divided; "
+        "bring documents of more groups, or name another column."
+    )
 
 
 def _without(

@@ -26,7 +26,8 @@ class Ahead:
 
 def ahead(panel: Panel, scaling: Scaling, windows: Windows, missing: Missing, with_calendar: bool) -> Iterator[Ahead]:
     """One for each series. A series ends at its last row with a value to forecast: rows after it, in which only the
-    known columns are filled in, belong to the horizon. Raises UserError where a series is too short for a history.
+    known columns are filled in, belong to the horizon. Raises UserError where a series is too short for a history, or
+    a known column is empty at a step of the horizon.
     """
     for series in panel.series:
         extended, end = _extended(series, panel, windows)
@@ -44,20 +45,25 @@ def _extended(series: Series, panel: Panel, windows: Windows) -> tuple[Series, i
             "bring a longer file."
         )
     rows = end + windows.horizon
-    _refuse_unknown_future(series, panel, end, rows)
     values, known = _resized(series.values, rows), _resized(series.known, rows)
     dates = None
     if series.dates is not None and panel.step is not None:
         dates = panel.step.dates(series.dates[0], np.arange(rows))
-    return replace(series, values=values, known=known, dates=dates), end
+    extended = replace(series, values=values, known=known, dates=dates)
+    _refuse_unknown_future(extended, panel.known, end)
+    return extended, end
 
 
-def _refuse_unknown_future(series: Series, panel: Panel, end: int, rows: int) -> None:
-    given = len(series) - end
-    if panel.known and given < rows - end:
+def _refuse_unknown_future(series: Series, names: tuple[str, ...], end: int) -> None:
+    """What is empty in the horizon, which begins at row `end`, would be carried on from the history."""
+    empty = np.isnan(series.known[end:])
+    if empty.any():
+        step, column = np.argwhere(empty)[0]
+        place = ("row " if series.dates is None else "") + _dates(series, end)[step]
         raise UserError(
-            f"{series.file}: series {series.name} gives {', '.join(panel.known)} for {given:,} of the {rows - end:,} "
-            "steps to forecast; add rows with these columns filled in and the others empty."
+            f"{series.file}: series {series.name} gives {', '.join(names)} for {(~empty.any(1)).sum():,} of the "
+            f"{len(empty):,} steps to forecast (the first empty: {names[column]} of {place}); bring a row for each, "
+            "with these columns filled in and the others empty."
         )
 
 

@@ -98,6 +98,10 @@ class SeriesRows(Dataset):
         dates, begin = self.store.dates[self.series[row]], self.starts[row] + self.windows.history
         return None if dates is None else written(dates[begin : begin + self.windows.horizon])
 
+    def within(self, index: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b"]:
+        """How many windows of its own series come before each window; rows are in the order of their series."""
+        return index - np.searchsorted(self.series, self.series[index])
+
     @property
     def spans(self) -> tuple[int, int]:
         """Steps given and asked for."""
