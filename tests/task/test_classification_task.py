@@ -19,7 +19,7 @@ from manyheads.config.objects import instantiate
 from manyheads.data.base import DocumentSpec
 from manyheads.data.documents.batch import DocumentBatch
 from manyheads.model.aggregate import Reading
-from manyheads.task import classification, document_scores
+from manyheads.task import document_scores, ranks
 from manyheads.task.classification import ClassificationTask, label_weights, verdicts
 from manyheads.task.document_baselines import BEGINNING, beginnings, labelled
 
@@ -218,8 +218,8 @@ def test_no_document_counts_twice(monkeypatch, tmp_path):
         "get_world_size": lambda: 2,
         "all_gather_object": gather,
     }.items():
-        monkeypatch.setattr(classification.dist, name, value)
-    rows, probabilities, targets = task._compared("test", classification._gathered(mine))
+        monkeypatch.setattr(ranks.dist, name, value)
+    rows, probabilities, targets = task._compared("test", ranks.gathered(mine))
     assert rows == [0, 1, 2, 3, 4, 5]
     found = document_scores.scores(probabilities, targets)
     assert found == pytest.approx({name: logged[f"test/{name}"] for name in found}, abs=1e-6)

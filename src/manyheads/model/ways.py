@@ -5,6 +5,7 @@ than what it was made of (Chernozhukov et al. 2010), asks for no weights, and tr
 others hang on.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ class Steps:
     known: Float[Tensor, "b t f"]
 
 
-class Way(nn.Module):
+class Way(nn.Module, ABC):
     """How a body comes from the history to the horizon; the body is handed in, since the Forecaster owns it."""
 
     def __init__(self, body: Shape, spec: SeriesSpec) -> None:
@@ -77,9 +78,9 @@ class AtOnce(Way):
         level = last + wide(straight).transpose(1, 2)
         return self._finished(self.answer(body, history, known), known) + level.unsqueeze(-1)
 
+    @abstractmethod
     def answer(self, body: Shape, history: Steps, known: Float[Tensor, "b h f"]) -> Float[Tensor, "bc n pq"]:
         """What the body makes of the history: outputs for each patch of the horizon, or for all of it as one."""
-        raise NotImplementedError
 
     def _read(self, history: Steps) -> Float[Tensor, "bc n dim"]:
         """Overlapping patches of the history, embedded."""

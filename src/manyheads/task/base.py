@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from manyheads.data.base import DataSpec
+from manyheads.task.ranks import gathered
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class Task(LightningModule, ABC):
     def report(self, split: str, names: dict[str, str] | None = None) -> dict[str, float]:
         """Logs the means of `split` and starts them anew; `names` renames some."""
         logged = {}
-        for name in of_all_ranks(list(self._means.get(split, {}))):
+        # A rank without a batch sums up what the others sum up, too.
+        for name in gathered(dict.fromkeys(self._means.get(split, {}))):
             logged[(names or {}).get(name, f"{split}/{name}")] = self._mean(split, name).to(self.device).compute()
         self._means.pop(split, None)
         self.log_dict(logged, rank_zero_only=True)
@@ -105,15 +106,6 @@ class Task(LightningModule, ABC):
             mean = self._mean("train", name)
             mean.mean_value, mean.weight = (state[key].clone().to(self.device) for key in ("mean_value", "weight"))
             mean._update_count = 1
-
-
-def of_all_ranks(names: list[str]) -> list[str]:
-    """The names that any rank has, in one order: a rank without a batch sums up what the others sum up, too."""
-    if not dist.is_available() or not dist.is_initialized():
-        return names
-    parts: list[list[str]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, names)
-    return list(dict.fromkeys(name for part in parts for name in part))
 
 
 def total_steps(trainer: Trainer) -> int | None:

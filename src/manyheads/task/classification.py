@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from jaxtyping import Float, Int
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -24,6 +23,7 @@ from manyheads.task.base import Result, Task
 from manyheads.task.document_baselines import baseline_scores
 from manyheads.task.document_figures import figures
 from manyheads.task.document_lines import SHOWN, line
+from manyheads.task.ranks import gathered
 
 GREATEST = 10.0  # Weight of a label, at most: a label of a few documents would else drown the rest.
 
@@ -90,7 +90,7 @@ class ClassificationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         self.report("val")
-        found = _gathered(self._verdicts.pop("val", {}))
+        found = gathered(self._verdicts.pop("val", {}))
         if not found or self.trainer.sanity_checking:
             return
         _, probabilities, targets = self._compared("val", found)
@@ -106,7 +106,7 @@ class ClassificationTask(Task):
     def on_test_epoch_end(self) -> None:
         names, lines, rows = self.trainer.datamodule.test_names, [], {}
         for name in names:
-            logged, found = self.report(name), _gathered(self._verdicts.pop(name, {}))
+            logged, found = self.report(name), gathered(self._verdicts.pop(name, {}))
             if not found:
                 continue
             rows[name], probabilities, targets = self._compared(name, found)
@@ -203,12 +203,3 @@ def label_weights(targets: Int[np.ndarray, "d"] | Int[np.ndarray, "d k"], labels
 
 def _named(target: Any, labels: tuple[str, ...]) -> str | list[str]:
     return [labels[n] for n in np.flatnonzero(target)] if np.ndim(target) else labels[int(target)]
-
-
-def _gathered(found: dict[int, Verdict]) -> dict[int, Verdict]:
-    """What all ranks read; rows are keyed by number, so that none counts twice."""
-    if not dist.is_available() or not dist.is_initialized():
-        return found
-    parts: list[dict[int, Verdict]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, found)
-    return {row: verdict for part in parts for row, verdict in part.items()}

@@ -19,8 +19,9 @@ from manyheads.data.base import SeriesSpec
 from manyheads.errors import UserError
 from manyheads.task import series_table
 from manyheads.task.base import Result, Task
+from manyheads.task.ranks import gathered
 from manyheads.task.series_figures import Window, steps_figure, windows_figure
-from manyheads.task.series_scores import Tally, gathered, loss_of, scores
+from manyheads.task.series_scores import Tally, loss_of, scores
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -18,6 +17,7 @@ from manyheads.data.base import DataSpec
 from manyheads.model.head import Scored
 from manyheads.task.base import Result, Task
 from manyheads.task.continuation import Continuation
+from manyheads.task.ranks import add_up
 
 NAMES = ("loss", "perplexity", "bits_per_byte", "accuracy")
 
@@ -92,8 +92,7 @@ class LanguageModelTask(Task):
     def _report(self, split: str) -> dict[str, Tensor]:
         """Logs what all ranks summed; each row is in the batches of one of them."""
         sums = self._sums.pop(split, self._numbers(0, 0, 0, 0))
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(sums)
+        add_up(sums)
         nll, correct, count, size = sums.unbind()
         if not count:
             return {}

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from manyheads.model.ways import middle
+from manyheads.task.ranks import add_up, gathered
 
 Forecast = Float[Tensor, "b h c q"]
 Truth = Float[Tensor, "b h c"]
@@ -80,9 +80,8 @@ class Tally:
 
     def gather(self) -> "Tally":
         """With what the other ranks have seen; every rank has to call it."""
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(self.sums)
-            self.windows = gathered(self.windows)
+        add_up(self.sums)
+        self.windows = gathered(self.windows)
         return self
 
     def scores(self) -> dict[str, float]:
@@ -124,12 +123,3 @@ class Tally:
 
 def _within(truth: Truth, forecast: Forecast) -> Bool[Tensor, "b h c"]:
     return (truth >= forecast[..., 0]) & (truth <= forecast[..., -1])
-
-
-def gathered(rows: dict[int, Any]) -> dict[int, Any]:
-    """What all ranks have; rows are keyed by number, so that none counts twice."""
-    if not dist.is_available() or not dist.is_initialized():
-        return rows
-    parts: list[dict[int, Any]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, rows)
-    return {row: value for part in parts for row, value in part.items()}

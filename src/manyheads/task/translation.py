@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import Optimizer
@@ -16,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from manyheads import atomic
 from manyheads.data.base import DataSpec
 from manyheads.task.base import Result, Task
+from manyheads.task.ranks import gathered
 from manyheads.task.search import Search
 from manyheads.task.text_scores import METRICS, scores, signatures
 
@@ -93,7 +93,7 @@ class TranslationTask(Task):
 
     def _report_texts(self, split: str, name: str, rows: list[dict[str, str]] | None = None) -> dict[str, float]:
         """Scores what was written of `split` on all ranks; the baseline is the source as it stands."""
-        written = _gathered(self._written.pop(split, {}))
+        written = gathered(self._written.pop(split, {}))
         if not written or self.trainer.sanity_checking:
             return {}
         sources, targets = self.trainer.datamodule.texts(split)
@@ -115,12 +115,3 @@ class TranslationTask(Task):
         for logger in self.trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("val/translations", "\n".join(lines), self.global_step)
-
-
-def _gathered(written: dict[int, str]) -> dict[int, str]:
-    """What all ranks wrote; rows are keyed by number, so that none counts twice."""
-    if not dist.is_available() or not dist.is_initialized():
-        return written
-    parts: list[dict[int, str]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, written)
-    return {row: text for part in parts for row, text in part.items()}

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import gzip
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,8 +48,9 @@ class Rows(Source):
         except Exception as error:  # the readers' errors are of dozens of classes, of several libraries
             raise UserError(f"{self.place} cannot be read: {first_line(error.__cause__ or error)}.") from error
 
+    @abstractmethod
     def _open(self) -> IterableDataset:
-        raise NotImplementedError
+        """All columns, row by row."""
 
 
 @dataclass(frozen=True)
