@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,11 +21,16 @@ from manyheads.config import places, refusals
 from manyheads.config.layers import name_layers, title
 from manyheads.data.base import save_spec
 from manyheads.errors import UserError
+from manyheads.estimate.estimate import device_of
+from manyheads.estimate.foresee import foresee
+from manyheads.sweep.trial import Pruned, reporting
 from manyheads.training import average, checkpoints, record
 from manyheads.training.checkpoints import AtomicIO
 from manyheads.training.cost import Cost
 from manyheads.training.exact import Dice
 from manyheads.training.lock import lock
+from manyheads.training.memory import Growth
+from manyheads.training.one_config import OneConfig
 from manyheads.training.quiet import quiet_lightning
 from manyheads.training.table import COLUMNS, show_end
 
@@ -44,7 +48,7 @@ class Run:
         self.writes = rank_zero_only.rank == 0
         places.make_absolute(cfg)
         name_layers(cfg, str(hydra.runtime.choices.get("attention")), self.overrides)
-        refusals.refuse(cfg, self.overrides, sweeps=hydra.mode == RunMode.MULTIRUN)
+        refusals.refuse(cfg, self.overrides)
         if self.writes:
             self.lock = lock(self.folder, new=cfg.resume is None)
         choices = hydra.runtime.choices if cfg.resume is None else record.read_choices(self.folder)
@@ -52,6 +56,7 @@ class Run:
         self.choices["attention"] = title(cfg, self.choices["attention"])
         self.record = record.Record(self.folder, cfg, self.choices)
         self.cost, self.begun = Cost(), False
+        self.trial = reporting(refusals.objectives(cfg))
 
     def __enter__(self) -> "Run":
         if self.writes and self.cfg.resume is None:
@@ -66,10 +71,13 @@ class Run:
         self._take_what_it_read()
         self.data.prepare_data()
         self.data.setup("fit")
+        if self.cfg.train and self.writes:
+            self.cost.predicted = foresee(self.cfg, self.data)
+        self.cost.growth = Growth(device_of(self.cfg))
         self.model = build.model(self.cfg, self.data.spec)
         self.task = build.task(self.cfg, self.model, self.data.spec)
         self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
-        self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost])
+        self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost, OneConfig(), *self.trial])
         log.info("%s", self._summary())
         self.start = self._start()
         if self.start is not None:
@@ -89,11 +97,13 @@ class Run:
             preflight.check(self.model, self.cfg.trainer.precision, device)
 
     def fit(self) -> None:
+        self._ask_the_search()
         try:
             self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.start)
         except MisconfigurationException as problem:
             raise UserError(str(problem).strip().replace("\n", " ")) from problem
         self._note_training()
+        self._ask_the_search()
 
     def choose_weights(self) -> None:
         """best.ckpt holds what the run stands by: the best single weights, or the mean of the last if it is better."""
@@ -127,12 +137,13 @@ class Run:
             logger.log_metrics(found, self.trainer.global_step)
         self.record.update(test=_short(found, "test"), baseline=self.task.baseline, signatures=self.task.signatures)
 
-    def finish(self) -> float | None:
-        """Writes the record; returns the metric that a sweep optimises."""
+    def finish(self) -> float | list[float] | None:
+        """Writes the record; returns what a sweep optimises: `objective` there, too."""
         if self.cfg.train or not self.record.content["cost"]:
             self.record.update(cost=self.cost.summary(self.model))
         self.record.update(attention_used=used(self.model))
         found = self._objective()
+        self.record.update(objective=found)
         if self.writes:
             self._log_hyperparameters()
             self.record.close("finished")
@@ -143,27 +154,39 @@ class Run:
     def best(self) -> Path:
         return self.folder / "checkpoints" / "best.ckpt"
 
-    def _objective(self) -> float | None:
-        wanted = self.cfg.optimized_metric
-        if wanted is None:
-            return None
-        split, _, name = wanted.partition("/")
-        found = self.record.content.get(split, {})
-        if name not in found:
-            known = [f"{s}/{n}" for s in ("train", "val", "test") for n in self.record.content[s]]
-            raise UserError(f"optimized_metric={wanted} was not measured; choose one of {', '.join(known)}.")
-        return float(found[name])
+    def _objective(self) -> float | list[float] | None:
+        found = [self._found(name) for name in refusals.objectives(self.cfg)]
+        return (found if OmegaConf.is_list(self.cfg.optimized_metric) else found[0]) if found else None
 
-    def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def _found(self, wanted: str) -> float:
+        split, _, name = wanted.partition("/")
+        value = self.record.content.get(split, {}).get(name)
+        if value is None:
+            known = [f"{s}/{n}" for s in refusals.SPLITS for n in self.record.content[s]]
+            raise UserError(f"optimized_metric={wanted} was not measured; choose one of {', '.join(known)}.")
+        return float(value)
+
+    def _ask_the_search(self) -> None:
+        for trial in self.trial:
+            trial.verify()
+
+    def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> bool:
+        pruned = isinstance(problem, Pruned)
+        if pruned:  # on all ranks, which count together
+            self.record.update(cost=self.cost.summary(self.model))
         if problem is None or not self.writes or not self.begun:
-            return
+            return pruned
         self._note_training()
+        if pruned:
+            self.record.close("pruned", str(problem))
+            return True
         stopped = _signal(problem)
         status = "failed" if stopped is None else "interrupted"
         self.record.close(status, str(problem).strip() or type(problem).__name__)
         if stopped is not None:
             print(f"Interrupted. Go on with: python train.py resume={self.folder}", file=sys.stderr)
             raise SystemExit(128 + stopped) from None
+        return False
 
     def _start(self) -> Path | None:
         """The checkpoint to go on from."""

@@ -17,6 +17,10 @@ def main() -> None:
 def train(cfg: "DictConfig") -> Any:
     """Builds, checks, fits, tests and writes; returns the metric that a sweep optimises."""
     # Imported here: `--help` and a typo are answered without waiting for torch.
+    if cfg.estimate:
+        from manyheads.estimate.foresee import tell
+
+        return tell(cfg)
     from manyheads.run import Run
 
     with Run(cfg) as run:

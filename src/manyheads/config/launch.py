@@ -19,6 +19,7 @@ from manyheads.config import resume, schema
 from manyheads.config.errors import report
 from manyheads.config.joined import joined
 from manyheads.config.loader import checked
+from manyheads.config.parent import follow_parent
 from manyheads.config.places import conf_folder
 from manyheads.config.threads import calm_threads
 from manyheads.errors import UserError
@@ -27,7 +28,7 @@ FULL = "HYDRA_FULL_ERROR"
 
 
 class Failed(Exception):
-    """A job of a sweep failed and has said why."""
+    """Jobs of a sweep failed, and it has been said why."""
 
 
 def launch(task: Callable[[DictConfig], Any], argv: list[str] | None = None) -> int:
@@ -35,6 +36,7 @@ def launch(task: Callable[[DictConfig], Any], argv: list[str] | None = None) -> 
 
     HYDRA_FULL_ERROR=1 shows every traceback.
     """
+    follow_parent()
     calm_threads()
     register()
     wanted = os.environ.get(FULL)
@@ -70,23 +72,32 @@ def _start(job: Callable[[DictConfig], Any], argv: list[str] | None) -> None:
     folder = Path(args.config_path or conf_folder()).absolute()
     resume.apply(args, folder)
     shows = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
+    args.multirun = args.multirun or bool(_searches(args.overrides) and not shows and not args.run)
     with checked(starts=not shows):
         _run_hydra(args, parser, job, config_path=str(folder), config_name="train")
 
 
+def _searches(overrides: list[str]) -> bool:
+    """A search is a sweep, said or not; a job of one says hydra.mode=RUN."""
+    chosen = {override.partition("=")[0]: override.partition("=")[2] for override in overrides}
+    return chosen.get("hparams_search", "null") != "null" and "hydra.mode" not in chosen
+
+
 def _job(task: Callable[[DictConfig], Any], wanted: str | None) -> Callable[[DictConfig], Any]:
-    """The task, telling its own mistakes: Hydra would add lines to a run's, and hide all but a sweep's first."""
+    """The task, telling its own mistakes: Hydra would add lines to them."""
 
     @functools.wraps(task)
     def job(cfg: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise UserError(
+                f"hydra/launcher={HydraConfig.get().runtime.choices['hydra/launcher']} runs jobs within one process, "
+                "where memory stays taken and the processes of ddp would train other settings: leave it out."
+            )
         try:
             with _environment(FULL, wanted):
                 return task(cfg)
         except Exception as error:
-            code = report(error.with_traceback(error.__traceback__.tb_next), traces=wanted == "1")
-            if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
-                raise Failed from None
-            raise SystemExit(code) from None
+            raise SystemExit(report(error.with_traceback(error.__traceback__.tb_next), traces=wanted == "1")) from None
 
     return job
 

@@ -1,15 +1,20 @@
 """Combinations that compose and are each right, but that no run can do."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from manyheads.errors import UserError
+
+SPLITS = ("train", "val", "test", "cost")
 
 RESUMABLE = (
     "resume",
     "train",
     "test",
     "preflight",
+    "estimate",
+    "force",
     "optimized_metric",
+    "sweep.",
     "hydra.",
     "paths.",
     "logger.",
@@ -31,9 +36,9 @@ RESUMABLE = (
 would be ignored; a change of model or data would be another run."""
 
 
-def refuse(cfg: DictConfig, overrides: list[str], sweeps: bool) -> None:
+def refuse(cfg: DictConfig, overrides: list[str]) -> None:
     """Raises UserError with the reason."""
-    for reason in (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg), _swept(cfg) if sweeps else None):
+    for reason in (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg)):
         if reason is not None:
             raise UserError(reason)
 
@@ -52,19 +57,16 @@ def _untrained(cfg: DictConfig) -> str | None:
 
 
 def _unmeasured(cfg: DictConfig) -> str | None:
-    split = str(cfg.optimized_metric).partition("/")[0]
-    if (split == "test" and not cfg.test) or (split in ("train", "val") and not cfg.train):
-        off = "test" if split == "test" else "train"
-        return f"optimized_metric={cfg.optimized_metric} is not measured with {off}=false."
+    for name in objectives(cfg):
+        split = name.partition("/")[0]
+        if split not in SPLITS:
+            return f"optimized_metric={name} is no metric: name one as val/loss, or several as [val/loss,test/loss]."
+        if (split == "test" and not cfg.test) or (split in ("train", "val") and not cfg.train):
+            return f"optimized_metric={name} is not measured with {'test' if split == 'test' else 'train'}=false."
     return None
 
 
-def _swept(cfg: DictConfig) -> str | None:
-    several = str(cfg.trainer.devices) not in ("1", "0")
-    own = any(word in str(cfg.trainer.strategy) for word in ("fork", "spawn", "notebook"))
-    if several and not own:
-        return (
-            f"A sweep cannot run trainer.strategy={cfg.trainer.strategy} on several devices: each process would start "
-            "the whole sweep again. Take trainer.strategy=ddp_fork, or start each setting as a run of its own."
-        )
-    return None
+def objectives(cfg: DictConfig) -> list[str]:
+    """The names in `optimized_metric`: none, one or several."""
+    wanted = cfg.optimized_metric
+    return [] if wanted is None else [str(name) for name in wanted] if isinstance(wanted, ListConfig) else [str(wanted)]

@@ -1,4 +1,4 @@
-"""`resume=FOLDER|auto`: the same run goes on in the same folder, with the config that it was started with."""
+"""`resume=FOLDER|auto`: the same run, or sweep, goes on in the same folder, with what it was started with."""
 
 import json
 import os
@@ -13,6 +13,8 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from manyheads.config import sweeps
+from manyheads.config.quoting import quoted
 from manyheads.errors import UserError
 
 # Lightning starts the other processes of a ddp run with this same command line: they must not choose anew.
@@ -24,9 +26,12 @@ def apply(args: Namespace, conf: Path) -> None:
     asked = _asked(args.overrides)
     if asked is None:
         return
-    if args.multirun:
-        raise UserError("resume= goes on with one run and cannot be swept: leave out -m, and name a job's folder.")
     others = [o for o in args.overrides if _key(o) != "resume"]
+    if Path(asked, sweeps.BOOK).is_file():
+        args.multirun, args.overrides = True, sweeps.again(Path(asked), others)
+        return
+    if args.multirun:
+        raise UserError(f"{asked} is no sweep: name its folder for -m to go on with, or leave out -m for a single run.")
     automatic = asked == "auto"
     folder = _unfinished(others, conf) if automatic else run_folder(asked)
     os.environ[CHOSEN] = str(folder or "")
@@ -126,8 +131,7 @@ def _kept_in(folder: Path) -> list[str]:
     They stand first on the line, so that what the user (or Lightning, for its other processes) says wins.
     """
     number = 1 + len(list((folder / ".hydra").glob("resumed_*")))
-    path = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.run.dir='{path}'", f"hydra.output_subdir=.hydra/resumed_{number}"]
+    return [f"hydra.run.dir={quoted(folder)}", f"hydra.output_subdir=.hydra/resumed_{number}"]
 
 
 def _stored(folder: Path) -> str:
