@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from manyheads import atomic
-from manyheads.baseline.series import Forecast, forecasters, repeat_last, score, seasonal_naive
+from manyheads.baseline.series import Forecast, forecasters, repeat_last, ridge, score, seasonal_naive
 from manyheads.data.base import SeriesSpec
 from manyheads.errors import UserError
+from manyheads.model.ways import AtOnce
 from manyheads.task import series_table
 from manyheads.task.base import Result, Task
 from manyheads.task.ranks import gathered
@@ -31,6 +32,8 @@ class ForecastingTask(Task):
 
     loss: of a point forecast: mse, mae or huber, which is quadratic up to an error of `delta` and linear beyond. Where
     the data asks for quantiles, it is their pinball loss.
+    start: what the straight way of models that forecast at once begins as: `linear`, the ridge regression of
+    baseline/series.py without its bias, or `nothing`.
     baselines: whether the forecasts of baseline/series.py are scored beside a test.
     """
 
@@ -44,15 +47,22 @@ class ForecastingTask(Task):
         mode: str,
         loss: Literal["mse", "mae", "huber"],
         delta: float,
+        start: Literal["linear", "nothing"],
         baselines: bool,
     ) -> None:
         super().__init__(model, spec, optimizer, schedule, monitor, mode)
         self.metrics = tuple(f"val/{name}" for name in scores(spec.quantiles))
-        self.loss, self.baselines = loss_of(loss, delta, spec.quantiles), baselines
+        self.loss, self.start, self.baselines = loss_of(loss, delta, spec.quantiles), start, baselines
         self.baseline: dict[str, float] = {}
         self.signatures: dict[str, str] = {}
         self._tallies: dict[str, Tally] = {}
         self._kept: dict[str, dict[int, series_table.Kept]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Before Lightning restores a checkpoint, which knows better."""
+        if stage == "fit" and self.start == "linear" and isinstance(self.model.way, AtOnce):
+            weights = ridge(self.trainer.datamodule.windows("train"), bias=False)
+            self.model.way.begin(torch.from_numpy(weights.T))
 
     def step(self, batch: Any) -> Result:
         forecast, truth, seen = self.model.teach(batch)
