@@ -40,11 +40,13 @@ def baselines(train: SeriesWindows, test: SeriesWindows, season: int) -> dict[st
 
 def forecasters(train: SeriesWindows, season: int) -> dict[str, Forecast]:
     """The baselines by name, ready to forecast; the linear one is fitted here, on `train` alone."""
-    history, horizon = train.spans
+    return naive(*train.spans, season) | {"linear": linear(train)}
+
+
+def naive(history: int, horizon: int, season: int) -> dict[str, Forecast]:
+    """Those that need no training part."""
     made = {"repeat_last": repeat_last(horizon)}
-    if season <= history:
-        made["seasonal_naive"] = seasonal_naive(horizon, season)
-    return made | {"linear": linear(train)}
+    return made | ({"seasonal_naive": seasonal_naive(horizon, season)} if season <= history else {})
 
 
 def score(forecast: Forecast, test: SeriesWindows) -> dict[str, float]:

@@ -77,7 +77,8 @@ class AtOnce(Way):
 
     @torch.no_grad()
     def begin(self, weight: Float[Tensor, "h l"]) -> None:
-        """From here on a forecast is the last value and this map, until the body has learned to add to it."""
+        """From here on a forecast is the last value and this map, until training adds to it."""
+        Way.start(self)
         self.straight.weight.copy_(weight)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
