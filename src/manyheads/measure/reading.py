@@ -64,8 +64,9 @@ def _spec(length: int) -> Any:
     ids = {"source_vocabulary": VOCABULARY, "target_vocabulary": VOCABULARY, "joint": True}
     specials = {"pad": 0, "bos": 1, "eos": 2, "sep": 4}
     reads = {"pool": "attention", "aggregate": "mean", "layers": 1, "most": 1}
+    beside = {"bag_of_words": False, "word_dropout": 0.0}
     labels = {"labels": ("no", "yes"), "multilabel": False}
-    return DocumentSpec(kind="clinical_long", longest=length, **ids, **specials, **labels, **reads)
+    return DocumentSpec(kind="clinical_long", longest=length, **ids, **specials, **labels, **reads, **beside)
 
 
 def _document(length: int) -> Any:
