@@ -4,6 +4,7 @@ import logging
 import math
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -106,7 +107,7 @@ class Run:
         self._ask_the_search()
 
     def choose_weights(self) -> None:
-        """best.ckpt holds what the run stands by: the best single weights, or the mean of the last if it is better."""
+        """best.ckpt holds what the run stands by: the best weights that training came through, or a better rival."""
         self.evaluator = build.evaluator(self.cfg, self.folder)
         if not self.best.exists():
             # No validation came; Last always saves when a training ends.
@@ -117,11 +118,10 @@ class Run:
             raise UserError(
                 f"The training diverged: {self.task.monitor} is no number. Lower optimizer.lr or clip more."
             )
-        if len(kept) > 1:
-            weights = average.mean(kept, {n for n, _ in self.task.named_parameters(remove_duplicate=False)})
+        for other, weights in self._rivals(kept):
             scores = self._validate(weights)
             if self._better(scores, val):
-                val, name = scores, f"mean of the last {len(kept)} validations"
+                val, name = scores, other
                 # With the buffers that this validation has set, such as a threshold.
                 self._write_best({**chosen, "state_dict": self.task.state_dict()})
         self.record.update(val=_short(val, "val"), weights=name)
@@ -229,6 +229,14 @@ class Run:
             return None
         checkpoints.load(Path(self.cfg.ckpt_path))
         return Path(self.cfg.ckpt_path)
+
+    def _rivals(self, kept: list[Path]) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+        """What might be better than the best weights that training came through, by name."""
+        if len(kept) > 1:
+            trained = {name for name, _ in self.task.named_parameters(remove_duplicate=False)}
+            yield f"mean of the last {len(kept)} validations", average.mean(kept, trained)
+        if self.task.begin(self.data):
+            yield "start, which training did not better", self.task.state_dict()
 
     def _validate(self, weights: dict[str, torch.Tensor]) -> dict[str, float]:
         self.task.load_state_dict(weights)

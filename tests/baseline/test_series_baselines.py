@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from manyheads.baseline.series import RIDGE, baselines, forecasters, linear, repeat_last, score, seasonal_naive
+from manyheads.baseline.series import RIDGE, baselines, forecasters, linear, repeat_last, ridge, score, seasonal_naive
 from manyheads.data.synthetic.series import Recipe, floor, generate
 from manyheads.data.timeseries import TimeSeriesData
 
@@ -63,16 +63,23 @@ def test_scores_are_means_over_all_seen_values():
     assert found["mae"] == pytest.approx(np.abs(errors).mean())
 
 
-def test_the_linear_map_solves_the_ridge_of_all_windows_and_channels():
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_linear_map_solves_the_ridge_of_all_windows_and_channels(bias):
     values, (history, horizon) = noise(), (6, 4)
     made = Made(values, (history, horizon))
     rows = made.windows.swapaxes(1, 2).reshape(-1, history + horizon)
     rows = rows - rows[:, history - 1 : history]
-    inputs = np.hstack([rows[:, :history], np.ones((len(rows), 1))])
+    inputs = np.hstack([rows[:, :history], np.ones((len(rows), int(bias)))])
     # The same problem as least squares: a ridge is as many rows more, of its root and of 0.
-    inputs = np.vstack([inputs, np.sqrt(RIDGE) * np.eye(history + 1)])
-    targets = np.vstack([rows[:, history:], np.zeros((history + 1, horizon))])
+    inputs = np.vstack([inputs, np.sqrt(RIDGE) * np.eye(history + bias)])
+    targets = np.vstack([rows[:, history:], np.zeros((history + bias, horizon))])
     weights = np.linalg.lstsq(inputs, targets, rcond=None)[0]
+    np.testing.assert_allclose(ridge(made, bias), weights, rtol=1e-6, atol=1e-8)
+
+
+def test_the_linear_forecast_adds_its_map_to_the_last_value():
+    made, history = Made(noise(), (6, 4)), 6
+    weights = ridge(made)
     past = made.windows[7:8, :history]
     changed = past - past[:, -1:]
     expected = np.stack([changed[0, :, c] @ weights[:-1] + weights[-1] + past[0, -1, c] for c in range(2)], 1)

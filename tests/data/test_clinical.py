@@ -96,6 +96,7 @@ def test_spec_and_contract_follow_the_files(read, question, tmp_path, cache):
         source_vocabulary=size, target_vocabulary=size, joint=True, pad=PAD, bos=BOS, eos=EOS, sep=SEP,
         labels=("no", "yes"), multilabel=False, pool="attention", aggregate="attention", layers=2,
         most=max(int(batch.place.max()) + 1 for batch in everything),
+        bag_of_words=False, word_dropout=0.0,
     )  # fmt: skip
     assert (data.spec.most == 1) == (read == "whole")
     assert max(batch.ids.size(1) for batches in evaluated.values() for batch in batches) <= data.spec.longest
@@ -237,6 +238,7 @@ BAD = {
         r"t\w+\.jsonl:\d+: the question has \d+ tokens, which leaves no room",
     ),
     "count": ({"train_chunks": 0}, r"data\.train_chunks=0 is no number of that: give 1 or more"),
+    "word dropout": ({"word_dropout": 1.0}, r"data\.word_dropout=1\.0 is no share to leave out: give 0 or more, below"),
     "vocabulary": ({"vocabulary": 100}, r"data\.vocabulary=100 is too small"),
     "label": ({"label": "id"}, r"data\.label=id names no column of classes: the 60 training documents have 60"),
     "group": ({"group": "label"}, r"is left for \w+: they are of 2 groups \(data\.group=label\)"),

@@ -261,14 +261,21 @@ def test_the_future_of_a_file_begins_where_it_ends(tmp_path):
     assert not ahead.batch.future_seen.any()
     np.testing.assert_allclose(ahead.batch.future_known[0, :, 0], np.arange(2, 8) / 23 - 0.5, atol=1e-6)
     with pytest.raises(UserError, match=r"has 20 rows, and the model reads the last 24"):
-        list(data.future_of(str(table(tmp_path, rows=20, name="short.csv"))))
+        data.future_of(str(table(tmp_path, rows=20, name="short.csv")))
+
+
+def test_all_series_are_looked_at_before_one_is_forecast(tmp_path):
+    data = restored(made(panel(tmp_path), id="shop"), tmp_path, id="shop")
+    pd.read_parquet(panel(tmp_path, (100, 20))).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(UserError, match=r"series shop 1 has 20 rows, and the model reads the last 24"):
+        data.future_of(str(tmp_path / "new.csv"))
 
 
 def test_known_columns_of_the_future_are_asked_for_and_used(tmp_path):
     data = restored(made(table(tmp_path), known="s1", target="s0"), tmp_path, known="s1", target="s0")
     path = table(tmp_path, rows=50, name="other.csv")
     with pytest.raises(UserError, match=r"gives s1 for 0 of the 6 steps .*empty: s1 of 2013-01-03 02:00\); bring"):
-        list(data.future_of(str(path)))
+        data.future_of(str(path))
     frame = pd.read_csv(path)
     frame.loc[43:, "s0"] = np.nan
     frame.to_csv(path, index=False)
@@ -311,7 +318,7 @@ def test_a_known_cell_that_is_empty_in_the_horizon_is_refused(tmp_path, empty, c
     frame.drop(index=cut).to_csv(path, index=False)
     match = rf"load, price for {given} of the 6 steps .*the first empty: {first}\)"
     with pytest.raises(UserError, match=match) as caught:
-        list(data.future_of(str(path)))
+        data.future_of(str(path))
     assert "\n" not in str(caught.value)
 
 

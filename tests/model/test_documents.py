@@ -25,6 +25,8 @@ SPEC = DocumentSpec(
     **{"labels": ("a", "b", "c"), "multilabel": False, "pool": "attention", "aggregate": "mean"},
     layers=2,
     most=9,
+    bag_of_words=False,
+    word_dropout=0.0,
 )
 SHAPES = {"encoder_only": encoder_only, "decoder_only": decoder_only, "encoder_decoder": encoder_decoder}
 bodies = pytest.mark.parametrize("body", SHAPES)
@@ -58,8 +60,9 @@ def only(whole: DocumentBatch, d: int) -> DocumentBatch:
 
 @bodies
 @aggregates
-def test_a_document_knows_no_other_and_no_padding(body, aggregate):
-    model, whole = grown(made(body, aggregate=aggregate)), batch()
+@pytest.mark.parametrize("bag", [False, True])
+def test_a_document_knows_no_other_and_no_padding(body, aggregate, bag):
+    model, whole = grown(made(body, aggregate=aggregate, bag_of_words=bag)), batch()
     read, leaves = model(whole), list(model.parameters())
     weight = torch.randn_like(read.scores)
     parts = [model(only(whole, d)) for d in range(3)]
@@ -124,6 +127,36 @@ def test_every_parameter_of_a_decoder_learns(aggregate):
     assert idle(made("encoder_decoder", aggregate=aggregate)) == alone
 
 
+@bodies
+def test_a_bag_of_words_and_the_body_decide_together(body):
+    model, whole = grown(made(body, bag_of_words=True)), batch()
+    read, bag = model(whole), model.bag(whole.ids, whole.lengths, whole.document, 3)
+    model.bag = None
+    alone = model(whole)
+    torch.testing.assert_close(read.scores, (alone.scores + bag) / 2, **same)
+    assert torch.equal(read.ways[0], alone.scores)
+    assert torch.equal(read.ways[1], bag)
+    assert alone.ways == ()
+    torch.testing.assert_close(read.chunk_scores, alone.chunk_scores, **same)
+    torch.testing.assert_close(read.weights, alone.weights, **same)
+
+
+@bodies
+def test_word_dropout_thins_what_the_body_reads_in_training_alone(body):
+    model, whole = grown(made(body, bag_of_words=True, word_dropout=0.5)), batch()
+    calm = model(whole)
+    assert torch.equal(model(whole).scores, calm.scores)
+    model.train()
+    (one, straight), (other, again) = (model(whole).ways for _ in range(2))
+    assert not torch.equal(one, other)
+    assert torch.equal(straight, again)
+    assert torch.equal(straight, calm.ways[1])
+
+
+def test_every_parameter_learns_beside_a_bag_of_words():
+    assert idle(made(bag_of_words=True)) == []
+
+
 def test_whole_reading_has_no_attention_over_one_chunk():
     assert not hasattr(made(aggregate="attention", most=1).aggregate, "gate")
     assert hasattr(made(aggregate="attention", most=2).aggregate, "gate")
@@ -153,7 +186,7 @@ def test_half_precision_keeps_scores_wide(body, aggregate):
 
 @pytest.mark.parametrize("aggregate", ["noisy_or", "hierarchical"])
 def test_compiled_in_one_piece(aggregate):
-    model, whole = grown(made(aggregate=aggregate)), batch()
+    model, whole = grown(made(aggregate=aggregate, bag_of_words=True)), batch()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(whole).scores, model(whole).scores, **same)
 

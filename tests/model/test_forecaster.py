@@ -185,8 +185,7 @@ def test_without_its_body_it_is_a_linear_model(shape):
     level = made.revin.level(batch.history, batch.history_seen)
     normal = made.revin.normal(batch.history, batch.history_seen, level)
     last = normal[:, -1:]
-    plain = torch.einsum("blc,hl->bhc", normal - last, made.way.straight.weight) + made.way.straight.bias.unsqueeze(-1)
-    plain = plain + last
+    plain = torch.einsum("blc,hl->bhc", normal - last, made.way.straight.weight) + last
     torch.testing.assert_close(made(batch), made.revin.restored(plain.unsqueeze(-1), level))
 
 
@@ -269,7 +268,9 @@ def test_runs_under_autocast(shape):
     with torch.autocast("cpu", torch.bfloat16):
         found = made(batch)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, made(batch), rtol=0.2, atol=1.0)
+    plain = made(batch)
+    # These weights are far from their start: bf16 keeps three digits of each, and few of sums that cancel.
+    assert (found - plain).square().mean() < 0.01 * plain.square().mean()
 
 
 @pytest.mark.parametrize(("quantiles", "at"), [((), 0), ((0.5,), 0), ((0.1, 0.5, 0.9), 1), ((0.2, 0.4, 0.9), 1)])

@@ -28,7 +28,8 @@ TINY = ("model.dim=16", "model.heads=4", "model.hidden=24")
 WORDS = {"source_vocabulary": 60, "target_vocabulary": 60, "joint": True, "pad": 0, "bos": 1, "eos": 2, "sep": 4}
 TEXT = TokenSpec(kind="language_model", longest=32, **WORDS)
 HOW = {"multilabel": False, "pool": "attention", "aggregate": "attention", "layers": 1, "most": 9}
-DOCUMENTS = DocumentSpec(kind="clinical_long", longest=32, labels=("a", "b", "c"), **WORDS, **HOW)
+BESIDE = {"bag_of_words": False, "word_dropout": 0.0}
+DOCUMENTS = DocumentSpec(kind="clinical_long", longest=32, labels=("a", "b", "c"), **WORDS, **HOW, **BESIDE)
 STEPS = {"history": 22, "horizon": 11, "patch": 4, "stride": 2}
 SERIES = SeriesSpec(kind="timeseries", longest=12, channels=3, known=2, quantiles=(0.1, 0.5, 0.9), **STEPS)
 shapes = pytest.mark.parametrize("shape", SHAPES)
@@ -83,6 +84,11 @@ def test_sound_documents_pass_however_they_are_put_together(aggregate, shape):
 @pytest.mark.parametrize("pool", POOLS)
 def test_sound_documents_pass_however_they_are_pooled(pool):
     assert failed(build(replace(DOCUMENTS, pool=pool, most=1), "encoder_only")) == {}
+
+
+@shapes
+def test_sound_documents_pass_with_a_bag_of_words(shape):
+    assert failed(build(replace(DOCUMENTS, bag_of_words=True), shape)) == {}
 
 
 @shapes

@@ -4,8 +4,10 @@ import json
 import re
 
 import command
+import pytest
 import torch
 import yaml
+from cells import settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -131,3 +133,16 @@ def test_sweep_runs_each_setting_in_its_own_folder(tmp_path):
     found = {command.metrics(tmp_path / "sweep" / job)["attention"] for job in ("0", "1")}
     assert found == {"dense", "gqa"}
     assert command.metrics(tmp_path / "sweep" / "0")["attention_used"] == "reference"
+
+
+def test_a_training_that_makes_things_worse_ends_with_what_it_started_from(tmp_path):
+    """The closed-form forecast, which two steps far too long have spoilt."""
+    folder = tmp_path / "run"
+    asked = settings("timeseries", "encoder_only", "trainer=cpu", "optimizer.lr=1", "schedule.warmup=1")
+    limits = ["trainer.max_steps=2", "trainer.val_check_interval=2", "trainer.limit_val_batches=2", "preflight=false"]
+    start = ["data.quantiles=[]", "task.baselines=true", "trainer.limit_test_batches=null"]
+    done = command.run("train.py", *asked, *limits, *start, f"hydra.run.dir={folder}", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = command.metrics(folder)
+    assert found["weights"].startswith("start")
+    assert found["test"]["mse"] == pytest.approx(found["baseline"]["test/linear/mse"], rel=0.05)

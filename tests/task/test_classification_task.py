@@ -108,6 +108,7 @@ def made(multilabel=False, labels=LABELS, **keys):
     spec = DocumentSpec(
         kind="clinical_long", longest=3, source_vocabulary=20, target_vocabulary=20, joint=True, pad=0, bos=1, eos=2,
         sep=3, labels=labels, multilabel=multilabel, pool="mean", aggregate="mean", layers=1, most=5,
+        bag_of_words=False, word_dropout=0.0,
     )  # fmt: skip
     given = {"monitor": "val/f1_macro", "mode": "max", "smoothing": 0.0, "balance": "none", "baselines": False, **keys}
     schedule = partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0)
@@ -159,6 +160,21 @@ def test_the_loss_of_several_labels_is_their_definition():
     shares, aims = slow_scores(task, data)[[3, 1]].sigmoid(), torch.tensor(data.targets("train")[[3, 1]]) * 0.8 + 0.1
     slow = -(task.weight * aims * shares.log() + (1 - aims) * (1 - shares).log()).mean()
     assert result.loss.item() == pytest.approx(slow.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_ways_of_their_own_are_taught_each_for_itself(multilabel, monkeypatch):
+    task, batch = made(multilabel), Data(multilabel).batch([3, 1, 2])
+    one, other = torch.randn(3, 3), torch.randn(3, 3)
+    own, losses = Reading((one + other) / 2, one, one[:, 0], (one, other)), []
+    for scores in (one, other):
+        monkeypatch.setattr(task.model, "forward", lambda _, scores=scores: Reading(scores, scores, scores[:, 0]))
+        losses.append(task.step(batch).loss)
+    monkeypatch.setattr(task.model, "forward", lambda _: own)
+    found = task.step(batch)
+    assert found.loss.item() == pytest.approx(sum(losses).item() / 2)
+    right = task._judge(own.scores, batch.labels).means["accuracy"]
+    assert found.means["accuracy"] == right
 
 
 @pytest.mark.parametrize("multilabel", [False, True])

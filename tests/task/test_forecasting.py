@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from manyheads import build
+from manyheads.baseline.series import ridge
 from manyheads.config.compose import compose
 from manyheads.task.base import groups
 
@@ -88,6 +89,26 @@ def test_trains_validates_and_tests(model, quantiles, file, tmp_path):
     assert set(run.task.baseline) >= {
         f"test/{name}/{key}" for name in ("repeat_last", "linear") for key in ("mse", "mae")
     }
+
+
+@pytest.mark.parametrize("model", ["encoder_only", "encoder_decoder"])
+def test_training_starts_at_the_closed_form(model, file, tmp_path):
+    """Without a step, that is what is validated; a checkpoint that is restored has the last word."""
+    run = Run(file, tmp_path, f"model={model}", "data.quantiles=[]", "optimizer.lr=0")
+    run.fit()
+    batch, forecast = forecasts(run)
+    weights = torch.from_numpy(ridge(run.data.windows("train"), bias=False)).float()
+    last = batch.history[:, -1:]
+    expected = torch.einsum("blc,lh->bhc", batch.history - last, weights) + last
+    whole = batch.history_seen.all(1).unsqueeze(1).expand_as(expected)
+    assert whole.any()
+    torch.testing.assert_close(forecast[..., 0][whole], expected[whole], rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        run.task.model.way.straight.weight.fill_(0.5)
+    saved = tmp_path / "some.ckpt"
+    run.task.trainer.save_checkpoint(saved)
+    build.trainer(run.cfg, tmp_path / "again", []).fit(run.task, datamodule=run.data, ckpt_path=saved)
+    assert (run.task.model.way.straight.weight == 0.5).all()
 
 
 @models

@@ -40,11 +40,13 @@ def baselines(train: SeriesWindows, test: SeriesWindows, season: int) -> dict[st
 
 def forecasters(train: SeriesWindows, season: int) -> dict[str, Forecast]:
     """The baselines by name, ready to forecast; the linear one is fitted here, on `train` alone."""
-    history, horizon = train.spans
+    return naive(*train.spans, season) | {"linear": linear(train)}
+
+
+def naive(history: int, horizon: int, season: int) -> dict[str, Forecast]:
+    """Those that need no training part."""
     made = {"repeat_last": repeat_last(horizon)}
-    if season <= history:
-        made["seasonal_naive"] = seasonal_naive(horizon, season)
-    return made | {"linear": linear(train)}
+    return made | ({"seasonal_naive": seasonal_naive(horizon, season)} if season <= history else {})
 
 
 def score(forecast: Forecast, test: SeriesWindows) -> dict[str, float]:
@@ -67,14 +69,19 @@ def seasonal_naive(horizon: int, season: int) -> Forecast:
 
 
 def linear(train: SeriesWindows) -> Forecast:
+    weights = ridge(train)
+    return lambda past, seen: _mapped(_whole(past, seen), weights)
+
+
+def ridge(train: SeriesWindows, bias: bool = True) -> Float[np.ndarray, "l_and_bias h"]:
     """Solves (XᵀX + ridge) W = XᵀY, X (windows · channels, l + 1) and Y (windows · channels, h), summed in blocks."""
     history, horizon = train.spans
     gram, cross = np.zeros((history + 1, history + 1)), np.zeros((history + 1, horizon))
     for inputs, targets in _flat(train):
         gram += inputs.T @ inputs
         cross += inputs.T @ targets
-    weights = np.linalg.solve(gram + RIDGE * np.eye(history + 1), cross)
-    return lambda past, seen: _mapped(_whole(past, seen), weights)
+    of = history + bias
+    return np.linalg.solve(gram[:of, :of] + RIDGE * np.eye(of), cross[:of])
 
 
 def _mapped(history: np.ndarray, weights: Float[np.ndarray, "l+1 h"]) -> Float[np.ndarray, "b h c"]:

@@ -47,6 +47,8 @@ class DocumentSpec(TokenSpec):
     labels: their names; a document has one of them, or any number (`multilabel`).
     pool: how the states of a chunk's tokens become one. aggregate: how chunks become one document.
     layers: of the encoder over chunks, where `aggregate` is hierarchical. most: the greatest number of chunks.
+    bag_of_words: whether a linear model over the tokens that occur lies beside the body. word_dropout: chance of each
+    distinct token of a document to be left out of what the body reads while it trains.
     """
 
     writes: ClassVar[bool] = False
@@ -57,6 +59,8 @@ class DocumentSpec(TokenSpec):
     aggregate: str
     layers: int
     most: int
+    bag_of_words: bool
+    word_dropout: float
 
 
 @dataclass(frozen=True, kw_only=True)

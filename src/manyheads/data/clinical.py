@@ -67,9 +67,11 @@ class ClinicalLongData(DocumentSets, LightningDataModule):
         overlap: int,
         boundaries: Literal["tokens", "sentences"],
         train_chunks: int | None,
+        word_dropout: float,
         pool: Literal["attention", "mean", "max", "first"],
         aggregate: Literal["mean", "max", "noisy_or", "attention", "hierarchical"],
         layers: int,
+        bag_of_words: bool,
         vocabulary: int,
         lowercase: bool,
         batch_tokens: int,
@@ -90,7 +92,13 @@ class ClinicalLongData(DocumentSets, LightningDataModule):
         self.table = {"vocabulary": vocabulary, "lowercase": lowercase, "cache": cache}
         self.train_chunks, self.batch_tokens, self.bucket = train_chunks, batch_tokens, bucket
         self.evaluation_batch_tokens, self.workers, self.seed = evaluation_batch_tokens, workers, seed
-        self.form = {"pool": pool, "aggregate": aggregate, "layers": layers}
+        self.form = {
+            "pool": pool,
+            "aggregate": aggregate,
+            "layers": layers,
+            "bag_of_words": bag_of_words,
+            "word_dropout": word_dropout,
+        }
         self.tokenizer: TextTokenizer | None = None
         self.labels: tuple[str, ...] | None = None
         self._prepared: dict[str, Prepared] = {}
@@ -202,6 +210,9 @@ class ClinicalLongData(DocumentSets, LightningDataModule):
         for key, value in counts.items():
             if value is not None and value < 1:
                 raise UserError(f"data.{key}={value} is no number of that: give 1 or more.")
+        share = self.form["word_dropout"]
+        if not 0 <= share < 1:
+            raise UserError(f"data.word_dropout={share} is no share to leave out: give 0 or more, below 1.")
         self.reading.check()
         self.labelling.check()
 

@@ -4,6 +4,7 @@ Each case has a process of its own, so that memory which another left behind doe
 """
 
 import statistics
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -19,8 +20,15 @@ def reading(attentions: list[str], lengths: list[int], rounds: int, overrides: l
     """Tokens a second (median of `rounds` steps after a first one) and the extra memory of a step, in MiB."""
     if not attentions or not lengths or min(lengths) < 2 or rounds < 1:
         raise UserError("attentions and lengths must name something, lengths from 2 on, and rounds be 1 or more.")
-    cases = [(attention, length) for attention in attentions for length in lengths]
-    return {"overrides": overrides, "cases": [_apart(*case, rounds, overrides) for case in cases]}
+    cases = [_told(_apart(name, length, rounds, overrides)) for name in attentions for length in lengths]
+    return {"overrides": overrides, "cases": cases}
+
+
+def _told(case: dict[str, Any]) -> dict[str, Any]:
+    """Said at once: long documents take minutes, and the file is written at the end."""
+    rate, memory = case["tokens_per_second"], case["memory_mib"]
+    print(f"{case['attention']} at {case['length']:,}: {rate:,.0f} tokens/s, {memory:,.0f} MiB", file=sys.stderr)
+    return case
 
 
 def _apart(attention: str, length: int, rounds: int, overrides: list[str]) -> dict[str, Any]:
@@ -64,8 +72,9 @@ def _spec(length: int) -> Any:
     ids = {"source_vocabulary": VOCABULARY, "target_vocabulary": VOCABULARY, "joint": True}
     specials = {"pad": 0, "bos": 1, "eos": 2, "sep": 4}
     reads = {"pool": "attention", "aggregate": "mean", "layers": 1, "most": 1}
+    beside = {"bag_of_words": False, "word_dropout": 0.0}
     labels = {"labels": ("no", "yes"), "multilabel": False}
-    return DocumentSpec(kind="clinical_long", longest=length, **ids, **specials, **labels, **reads)
+    return DocumentSpec(kind="clinical_long", longest=length, **ids, **specials, **labels, **reads, **beside)
 
 
 def _document(length: int) -> Any:

@@ -25,11 +25,13 @@ class Reading:
     """What was read of b documents in c chunks, about k labels.
 
     weights: how much of a document's result is a chunk's doing; they add up to 1 over the chunks of a document.
+    ways: scores of each way that is to be trained for itself, where `scores` are the mean of several.
     """
 
     scores: Float[Tensor, "b k"]
     chunk_scores: Float[Tensor, "c k"]
     weights: Float[Tensor, "c"]
+    ways: tuple[Float[Tensor, "b k"], ...] = ()
 
 
 class Aggregate(nn.Module, ABC):

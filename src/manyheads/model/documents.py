@@ -3,6 +3,7 @@
 A document that is read whole is one chunk.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -14,12 +15,14 @@ from manyheads.attention.softmax import Softmax
 from manyheads.data.base import DocumentSpec
 from manyheads.errors import UserError
 from manyheads.model.aggregate import AGGREGATES, VOTES, Aggregate, Hierarchical, Reading
+from manyheads.model.bag import BagOfWords
 from manyheads.model.init import start_weights
 from manyheads.model.layers import Factory
 from manyheads.model.pool import POOLS, last
 from manyheads.model.segments import Segments
 from manyheads.model.shapes import DecoderOnly, EncoderOnly, Shape
 from manyheads.model.stack import Stack
+from manyheads.model.thin import draw, thinned
 from manyheads.position.none import NoPosition
 
 
@@ -42,6 +45,9 @@ class DocumentModel(nn.Module):
 
     How a chunk becomes a vector follows from the body: encoder_only pools its states by `spec.pool`; of decoder_only
     the last token speaks, which alone has read all; of encoder_decoder one step of the decoder, asked with ⟨bos⟩.
+    With `spec.bag_of_words` a linear model of the whole document lies beside it. Each is trained for itself, or the
+    linear one, which learns sooner, would leave the body nothing to learn; the mean of their logits decides. Of chunks,
+    and how they are weighed, the body alone speaks. `spec.word_dropout` thins what the body reads while it trains.
     """
 
     def __init__(self, shape: Factory, spec: DocumentSpec) -> None:
@@ -51,15 +57,31 @@ class DocumentModel(nn.Module):
         pool = _known("data.pool", spec.pool, POOLS)
         self.pool = POOLS[pool](self.body.dim) if isinstance(self.body, EncoderOnly) else None
         self.aggregate = _aggregate(self.body, spec)
+        self.special, self.tokens = (spec.pad, spec.bos, spec.eos, spec.sep), spec.source_vocabulary
+        self.word_dropout = spec.word_dropout
+        bag = (self.tokens, len(spec.labels), self.body.dim, self.special)
+        self.bag = BagOfWords(*bag) if spec.bag_of_words else None
         start_weights(self)
         self.aggregate.start(spec.most)
 
     def forward(self, batch: Chunks) -> Reading:
-        vectors = self.read(batch.ids, batch.lengths)
+        vectors = self.read(*self._words(batch))
         chunks = Segments(batch.document, len(batch.index))
         # A few numbers per chunk: in bf16 they would cost as much, and scores would tie that are to be ranked.
         with torch.autocast(vectors.device.type, enabled=False):
-            return self.aggregate(vectors.to(self.aggregate.classify.weight.dtype), batch.place, chunks)
+            read = self.aggregate(vectors.to(self.aggregate.classify.weight.dtype), batch.place, chunks)
+            if self.bag is None:
+                return read
+            straight = self.bag(batch.ids, batch.lengths, batch.document, len(batch.index))
+            return replace(read, scores=(read.scores + straight) / 2, ways=(read.scores, straight))
+
+    def _words(self, batch: Chunks) -> tuple[Int[Tensor, "c n"], Int[Tensor, "c"]]:
+        """Ids and lengths of the chunks as the body reads them."""
+        if not (self.training and self.word_dropout):
+            return batch.ids, batch.lengths
+        sizes = (len(batch.index), self.tokens)
+        kept = draw(*sizes, self.word_dropout, self.special, batch.ids.device)
+        return thinned(batch.ids, batch.lengths, batch.document, kept)
 
     def read(self, tokens: Int[Tensor, "c n"], lengths: Int[Tensor, "c"]) -> Float[Tensor, "c dim"]:
         """One vector for each chunk."""

@@ -59,18 +59,29 @@ class AtOnce(Way):
     """The whole horizon at once, from overlapping patches of the history.
 
     Beside the body lies a straight way: the last value and a linear map of how the history differs from it, one for all
-    channels and quantiles (NLinear, Zeng et al. 2023), which begins as nothing. The body learns what that leaves over,
-    as in TiDE (Das et al. 2023).
+    channels and quantiles (NLinear, Zeng et al. 2023), which begins as nothing or as what `begin` is given. It has no
+    bias: that is the drift of the training part, which need not go on. The body learns what is left over, as in TiDE
+    (Das et al. 2023).
     """
+
+    head: nn.Linear
 
     def __init__(self, body: Shape, spec: SeriesSpec) -> None:
         super().__init__(body, spec)
         self.patches = overlapping(spec.history, spec.patch, spec.stride)
-        self.straight = nn.Linear(spec.history, spec.horizon)
+        self.straight = nn.Linear(spec.history, spec.horizon, bias=False)
 
     def start(self) -> None:
         super().start()
         nn.init.zeros_(self.straight.weight)
+
+    @torch.no_grad()
+    def begin(self, weight: Float[Tensor, "h l"]) -> None:
+        """From here on a forecast is the last value and this map, until training adds to it."""
+        Way.start(self)
+        self.straight.weight.copy_(weight)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, body: Shape, history: Steps, known: Float[Tensor, "b h f"]) -> Forecast:
         last = history.values[:, -1:]

@@ -13,10 +13,10 @@ from manyheads.predictions.asked import Predict
 
 def lines(asked: Predict, run: Loaded) -> Iterator[str]:
     """A row for each series, date and channel: the forecast, and its quantiles where the model gives any."""
-    quantiles = run.spec.quantiles
+    quantiles, coming = run.spec.quantiles, run.data.future_of(asked.input)
     yield _line(["series", "date", "channel", *([f"q{q:g}" for q in quantiles] or ["forecast"])])
     device = next(run.model.parameters()).device
-    for ahead in run.data.future_of(asked.input):
+    for ahead in coming:
         with torch.inference_mode():
             scaled = run.model(ahead.batch.to(device)).cpu()
         values = run.data.scaling.undo(scaled, ahead.batch.series)[0].tolist()

@@ -62,6 +62,13 @@ class Task(LightningModule, ABC):
     def step(self, batch: Any) -> Result:
         """Loss and means of one batch."""
 
+    def begin(self, data: Any) -> bool:
+        """Gives the model the weights that `data` alone says are good, if this task knows any: whether it does.
+
+        Training starts from them, and what it finds has to better them on validation.
+        """
+        return False
+
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self._optimizer(groups(self.model))
         schedule = self._schedule(optimizer, total=total_steps(self.trainer))

@@ -71,7 +71,12 @@ class ClassificationTask(Task):
             self.weight.copy_(label_weights(self.trainer.datamodule.targets("train"), len(self.spec.labels)))
 
     def step(self, batch: Any) -> Result:
-        return self._judge(self.model(batch).scores, batch.labels)
+        reading = self.model(batch)
+        result = self._judge(reading.scores, batch.labels)
+        if not reading.ways:
+            return result
+        losses = [self._judge(scores, batch.labels).loss for scores in reading.ways]
+        return replace(result, loss=torch.stack(losses).mean())
 
     def _judge(self, scores: Float[Tensor, "b k"], labels: Tensor) -> Result:
         scores = scores.float()

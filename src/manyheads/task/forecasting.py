@@ -14,9 +14,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from manyheads import atomic
-from manyheads.baseline.series import Forecast, forecasters, repeat_last, score, seasonal_naive
+from manyheads.baseline.series import Forecast, forecasters, naive, ridge, score
 from manyheads.data.base import SeriesSpec
 from manyheads.errors import UserError
+from manyheads.model.ways import AtOnce
 from manyheads.task import series_table
 from manyheads.task.base import Result, Task
 from manyheads.task.ranks import gathered
@@ -31,6 +32,8 @@ class ForecastingTask(Task):
 
     loss: of a point forecast: mse, mae or huber, which is quadratic up to an error of `delta` and linear beyond. Where
     the data asks for quantiles, it is their pinball loss.
+    start: what the straight way of models that forecast at once begins as: `linear`, the ridge regression of
+    baseline/series.py without its bias, or `nothing`.
     baselines: whether the forecasts of baseline/series.py are scored beside a test.
     """
 
@@ -44,15 +47,30 @@ class ForecastingTask(Task):
         mode: str,
         loss: Literal["mse", "mae", "huber"],
         delta: float,
+        start: Literal["linear", "nothing"],
         baselines: bool,
     ) -> None:
         super().__init__(model, spec, optimizer, schedule, monitor, mode)
         self.metrics = tuple(f"val/{name}" for name in scores(spec.quantiles))
-        self.loss, self.baselines = loss_of(loss, delta, spec.quantiles), baselines
+        self.loss, self.start, self.baselines = loss_of(loss, delta, spec.quantiles), start, baselines
         self.baseline: dict[str, float] = {}
         self.signatures: dict[str, str] = {}
+        self._closed: Tensor | None = None
         self._tallies: dict[str, Tally] = {}
         self._kept: dict[str, dict[int, series_table.Kept]] = {}
+
+    def setup(self, stage: str) -> None:
+        """Before Lightning restores a checkpoint, which knows better."""
+        if stage == "fit":
+            self.begin(self.trainer.datamodule)
+
+    def begin(self, data: Any) -> bool:
+        if self.start == "nothing" or not isinstance(self.model.way, AtOnce):
+            return False
+        if self._closed is None:
+            self._closed = torch.from_numpy(ridge(data.windows("train"), bias=False).T)
+        self.model.way.begin(self._closed)
+        return True
 
     def step(self, batch: Any) -> Result:
         forecast, truth, seen = self.model.teach(batch)
@@ -148,9 +166,7 @@ class ForecastingTask(Task):
             train = data.windows("train")
         except UserError as problem:
             log.warning("The linear baseline is left out, since the run's own data cannot be read: %s", problem)
-            made = {"repeat_last": repeat_last(spec.horizon)}
-            seasonal = data.season <= spec.history
-            return made | ({"seasonal_naive": seasonal_naive(spec.horizon, data.season)} if seasonal else {})
+            return naive(spec.history, spec.horizon, data.season)
         return forecasters(train, data.season)
 
     def _sign(self, split: str, tally: Tally) -> None:

@@ -27,13 +27,15 @@ class Ahead:
 def ahead(panel: Panel, scaling: Scaling, windows: Windows, missing: Missing, with_calendar: bool) -> Iterator[Ahead]:
     """One for each series. A series ends at its last row with a value to forecast: rows after it, in which only the
     known columns are filled in, belong to the horizon. Raises UserError where a series is too short for a history, or
-    a known column is empty at a step of the horizon.
+    a known column is empty at a step of the horizon: of any series, before the first one is given.
     """
-    for series in panel.series:
-        extended, end = _extended(series, panel, windows)
-        store = Store([extended], scaling, with_calendar)
-        rows = SeriesRows(store, np.zeros(1, np.int64), np.array([end - windows.history]), windows, missing)
-        yield Ahead(series.name, rows[[0]], _dates(extended, end))
+    parts = [_extended(series, panel, windows) for series in panel.series]
+    return (_cut(*part, Store([part[0]], scaling, with_calendar), windows, missing) for part in parts)
+
+
+def _cut(series: Series, end: int, store: Store, windows: Windows, missing: Missing) -> Ahead:
+    rows = SeriesRows(store, np.zeros(1, np.int64), np.array([end - windows.history]), windows, missing)
+    return Ahead(series.name, rows[[0]], _dates(series, end))
 
 
 def _extended(series: Series, panel: Panel, windows: Windows) -> tuple[Series, int]:
