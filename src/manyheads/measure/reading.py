@@ -92,6 +92,7 @@ def _document(length: int) -> Any:
 def draw(found: dict[str, Any], path: Path) -> None:
     """Two panels over length, a line for each attention: tokens a second and memory."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, key, label in zip(
@@ -104,6 +105,11 @@ def draw(found: dict[str, Any], path: Path) -> None:
             mine = [case for case in found["cases"] if case["attention"] == name]
             axes.plot([case["length"] for case in mine], [case[key] for case in mine], marker="o", label=name)
         axes.set(xscale="log", yscale="log", xlabel="tokens of the document", ylabel=label)
+        axes.set_xticks(sorted({case["length"] for case in found["cases"]}), minor=False)
+        axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
