@@ -24,6 +24,7 @@ from manyheads.data.base import save_spec
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
 from manyheads.estimate.foresee import foresee
+from manyheads.meeting import one_before_others
 from manyheads.model.stack import blocks
 from manyheads.sweep.trial import Pruned, reporting
 from manyheads.training import average, checkpoints, record
@@ -72,7 +73,7 @@ class Run:
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         self.data = build.data(self.cfg)
         self._take_what_it_read()
-        self.data.prepare_data()
+        one_before_others(self.data.prepare_data)
         self.data.setup("fit")
         if self.cfg.train and self.writes:
             self.cost.predicted = foresee(self.cfg, self.data)

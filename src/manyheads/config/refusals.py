@@ -21,6 +21,7 @@ RESUMABLE = (
     "trainer.max_",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.num_nodes",
     "trainer.enable_progress_bar",
     "trainer.limit_test_batches",
     "trainer.log_every_n_steps",
