@@ -12,14 +12,10 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 STEPS = ("training_step", "validation_step")
@@ -72,11 +68,11 @@ class FSDP2(ModelParallelStrategy):
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Every rank reads the file, and takes its own part of each tensor."""
         checkpoint = torch.load(self.broadcast(checkpoint_path), map_location="cpu", weights_only=True, mmap=True)
-        options = StateDictOptions(full_state_dict=True, strict=True)
-        set_model_state_dict(self.model, checkpoint["state_dict"], options=options)
+        own = self.model.state_dict()
+        weights = {name: _part(value, own.get(name)) for name, value in checkpoint["state_dict"].items()}
+        self.model.load_state_dict(weights)
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=False):
-            named = _named(state, _names(_plain(optimizer), self.model))
-            set_optimizer_state_dict(self.model, _plain(optimizer), named, options=options)
+            _load(_plain(optimizer), state)
         return checkpoint
 
 
@@ -88,10 +84,27 @@ def _plain(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
     return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
 
 
-def _names(optimizer: Optimizer, module: nn.Module) -> list[str]:
-    """Of the optimizer's parameters, in its own order."""
-    known = {parameter: name for name, parameter in module.named_parameters()}
-    return [known[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+def _load(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """An optimizer's state as one device has it."""
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    weights = dict(zip(numbers, _weights(optimizer), strict=True))
+    parts = {
+        number: {name: _part(value, weights[number]) for name, value in kept.items()}
+        for number, kept in state["state"].items()
+    }
+    optimizer.load_state_dict({**state, "state": parts})
+
+
+def _weights(optimizer: Optimizer) -> list[Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+def _part(whole: Any, like: Any) -> Any:
+    """This rank's part of a tensor, shared out as `like` is; what is not of its shape, such as a count, stays whole."""
+    if not isinstance(like, DTensor) or not isinstance(whole, Tensor) or whole.shape != like.shape:
+        return whole
+    # src_data_rank=None: everybody has the whole, so nothing is sent.
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def _numbered(state: dict[str, Any]) -> dict[str, Any]:
@@ -100,11 +113,3 @@ def _numbered(state: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: number for number, name in enumerate(names)}
     groups = [{**group, "params": [numbers[name] for name in group["params"]]} for group in state["param_groups"]]
     return {"state": {numbers[name]: kept for name, kept in state["state"].items()}, "param_groups": groups}
-
-
-def _named(state: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """The reverse of `_numbered`, for an optimizer whose parameters have these names in order."""
-    numbers = [number for group in state["param_groups"] for number in group["params"]]
-    known = dict(zip(numbers, names, strict=True))
-    groups = [{**group, "params": [known[number] for number in group["params"]]} for group in state["param_groups"]]
-    return {"state": {known[number]: kept for number, kept in state["state"].items()}, "param_groups": groups}
