@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 
-from torch.distributed import TCPStore
+from torch.distributed import DistError, TCPStore
 
 from manyheads.config.ranks import Ranks, started
+from manyheads.errors import UserError
 
 WAIT = timedelta(days=2)
 """For the first process while it reads its data: a large corpus takes hours to tokenise."""
@@ -59,8 +60,11 @@ def _address(ranks: Ranks) -> tuple[str, int]:
 
 
 def _told(ranks: Ranks, name: str) -> str:
-    _store(ranks).wait([_key(name)], WAIT)
-    return _store(ranks).get(_key(name)).decode()
+    try:
+        _store(ranks).wait([_key(name)], WAIT)
+        return _store(ranks).get(_key(name)).decode()
+    except DistError as problem:
+        raise UserError("The first process of this run is gone: what it said before is the reason.") from problem
 
 
 def _key(name: str) -> str:
