@@ -22,8 +22,9 @@ from manyheads.errors import UserError
 from manyheads.model.layers import CrossAttention
 from manyheads.model.pairing import pair
 from manyheads.model.shapes import DecoderOnly
-from manyheads.model.stack import Stack
+from manyheads.model.stack import Stack, blocks
 from manyheads.task.base import groups
+from manyheads.training.activation import recompute
 from manyheads.training.checkpoints import AtomicIO
 from manyheads.training.lines import ProgressLines
 
@@ -42,6 +43,8 @@ def model(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     for reason in (_too_long(made, spec), _misplaced(cfg, made)):
         if reason is not None:
             raise UserError(reason)
+    if cfg.get("activation_checkpointing"):  # a run of an older version has no such key
+        recompute(blocks(made))
     return made
 
 
@@ -83,12 +86,20 @@ def trainer(cfg: DictConfig, folder: Path, extra: list[Callback]) -> Trainer:
 def evaluator(cfg: DictConfig, folder: Path) -> Trainer:
     """What validates and tests finished weights: no callback of the training may touch them.
 
-    Where processes are forked, what they find stays with them: one process then evaluates.
+    Where processes are forked, what they find stays with them: one process then evaluates. Where they share weights
+    out, each now has all of them: ranks write different numbers of words, and cannot wait for each other meanwhile.
     """
     cfg = copy.deepcopy(cfg)
+    if shares(cfg):
+        cfg.trainer.strategy = "ddp"
     if "fork" in str(cfg.trainer.strategy) or "spawn" in str(cfg.trainer.strategy):
         cfg.trainer.strategy, cfg.trainer.devices = "auto", 1
     return _trainer(cfg, folder, [], logger=False, enable_checkpointing=False, plugins=[AtomicIO()])
+
+
+def shares(cfg: DictConfig) -> bool:
+    """Whether processes share the weights out among them."""
+    return "FSDP2" in str(cfg.trainer.strategy)
 
 
 def _trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], **arguments: Any) -> Trainer:

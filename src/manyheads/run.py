@@ -24,9 +24,12 @@ from manyheads.data.base import save_spec
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
 from manyheads.estimate.foresee import foresee
+from manyheads.meeting import one_before_others
+from manyheads.model.stack import blocks
 from manyheads.sweep.trial import Pruned, reporting
 from manyheads.training import average, checkpoints, record
 from manyheads.training.checkpoints import AtomicIO
+from manyheads.training.compile import compile_blocks
 from manyheads.training.cost import Cost
 from manyheads.training.exact import Dice
 from manyheads.training.lock import lock
@@ -70,14 +73,12 @@ class Run:
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         self.data = build.data(self.cfg)
         self._take_what_it_read()
-        self.data.prepare_data()
+        one_before_others(self.data.prepare_data)
         self.data.setup("fit")
         if self.cfg.train and self.writes:
             self.cost.predicted = foresee(self.cfg, self.data)
         self.cost.growth = Growth(device_of(self.cfg))
-        self.model = build.model(self.cfg, self.data.spec)
-        self.task = build.task(self.cfg, self.model, self.data.spec)
-        self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
+        self._make_task()
         self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost, OneConfig(), *self.trial])
         log.info("%s", self._summary())
         self.start = self._start()
@@ -99,12 +100,16 @@ class Run:
 
     def fit(self) -> None:
         self._ask_the_search()
+        if self.cfg.compile:
+            compile_blocks(blocks(self.model))
         try:
             self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.start)
         except MisconfigurationException as problem:
             raise UserError(str(problem).strip().replace("\n", " ")) from problem
         self._note_training()
         self._ask_the_search()
+        if build.shares(self.cfg):
+            self._make_task()  # whole again: what follows takes its weights from files
 
     def choose_weights(self) -> None:
         """best.ckpt holds what the run stands by: the best weights that training came through, or a better rival."""
@@ -187,6 +192,11 @@ class Run:
             print(f"Interrupted. Go on with: python train.py resume={self.folder}", file=sys.stderr)
             raise SystemExit(128 + stopped) from None
         return False
+
+    def _make_task(self) -> None:
+        self.model = build.model(self.cfg, self.data.spec)
+        self.task = build.task(self.cfg, self.model, self.data.spec)
+        self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
 
     def _start(self) -> Path | None:
         """The checkpoint to go on from."""

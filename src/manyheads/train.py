@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The command line: `python train.py …` and `manyheads-train …`."""
-    sys.exit(launch(train))
+    sys.exit(launch(train, share=_share))
+
+
+def _share(names: tuple[str, ...]) -> None:
+    # Imported here, for those alone that something else started together.
+    from manyheads.meeting import share
+
+    share(names)
 
 
 def train(cfg: "DictConfig") -> Any:

@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig, ListConfig
 
+from manyheads.config.ranks import started
 from manyheads.errors import UserError
 
 SPLITS = ("train", "val", "test", "cost")
@@ -21,6 +22,8 @@ RESUMABLE = (
     "trainer.max_",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
     "trainer.enable_progress_bar",
     "trainer.limit_test_batches",
     "trainer.log_every_n_steps",
@@ -38,7 +41,7 @@ would be ignored; a change of model or data would be another run."""
 
 def refuse(cfg: DictConfig, overrides: list[str]) -> None:
     """Raises UserError with the reason."""
-    for reason in (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg)):
+    for reason in (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg), _unshared(cfg), _unmet(cfg)):
         if reason is not None:
             raise UserError(reason)
 
@@ -63,6 +66,41 @@ def _unmeasured(cfg: DictConfig) -> str | None:
             return f"optimized_metric={name} is no metric: name one as val/loss, or several as [val/loss,test/loss]."
         if (split == "test" and not cfg.test) or (split in ("train", "val") and not cfg.train):
             return f"optimized_metric={name} is not measured with {'test' if split == 'test' else 'train'}=false."
+    return None
+
+
+def _unshared(cfg: DictConfig) -> str | None:
+    """What does not go with weights that are shared out."""
+    strategy = str(cfg.trainer.strategy)
+    if strategy.startswith("fsdp"):
+        return (
+            f"trainer.strategy={strategy} is torch's older FSDP, whose checkpoints have other names: take trainer=fsdp."
+        )
+    if "FSDP2" not in strategy:
+        return None
+    if str(cfg.trainer.precision).startswith("16"):
+        return (
+            f"trainer.precision={cfg.trainer.precision} does not go with trainer=fsdp, which cannot scale the loss: "
+            "take bf16-mixed, bf16-true or 32."
+        )
+    if any("WeightAveraging" in str(part._target_) for part in (cfg.callbacks or {}).values() if part is not None):
+        return "callbacks=ema keeps a second model whole, which trainer=fsdp has no room for: take callbacks=default."
+    return None
+
+
+def _unmet(cfg: DictConfig) -> str | None:
+    """Processes that would not find each other."""
+    ranks, strategy = started(), str(cfg.trainer.strategy)
+    if ranks is not None and any(word in strategy for word in ("fork", "spawn", "notebook")):
+        return (
+            f"trainer.strategy={strategy} starts processes of its own, and {ranks.by} has started them already: take "
+            "trainer=ddp (on CPUs with trainer.accelerator=cpu)."
+        )
+    if ranks is None and cfg.trainer.num_nodes > 1:
+        return (
+            f"trainer.num_nodes={cfg.trainer.num_nodes}, but this process knows of no other: start the run on every "
+            "node by torchrun, or by srun under SLURM, and leave trainer.num_nodes out."
+        )
     return None
 
 

@@ -17,7 +17,7 @@ from manyheads.config import sweeps
 from manyheads.config.quoting import quoted
 from manyheads.errors import UserError
 
-# Lightning starts the other processes of a ddp run with this same command line: they must not choose anew.
+# The other processes of a ddp run have this same command line: they must not choose anew.
 CHOSEN = "MANYHEADS_RESUME"
 
 
@@ -147,7 +147,7 @@ def _stored(folder: Path) -> str:
 
 def _unfinished(overrides: list[str], conf: Path) -> Path | None:
     """The run that this command started last, if it has not finished."""
-    if "LOCAL_RANK" in os.environ and CHOSEN in os.environ:
+    if CHOSEN in os.environ and any(rank in os.environ for rank in ("LOCAL_RANK", "SLURM_PROCID")):
         return Path(os.environ[CHOSEN]) if os.environ[CHOSEN] else None
     wanted = _canonical(overrides)
     started = [path for path in _outputs(overrides, conf).rglob("overrides.yaml") if path.parent.name != ".hydra"]

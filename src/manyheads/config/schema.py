@@ -24,6 +24,8 @@ class Schema:
     resume: str | None = None
     estimate: bool = False
     force: bool = False
+    compile: bool = False
+    activation_checkpointing: bool = False
     optimized_metric: Any = None  # a name or a list of names, which OmegaConf has no type for
     sweep: SweepKeys | None = None
 

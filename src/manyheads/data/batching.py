@@ -26,7 +26,10 @@ class TokenBatches(DistributedSampler):
     """Shuffled batches of one rank, for training: yields arrays of row numbers, the same for a seed and an epoch.
 
     All ranks have the same number of batches, those of one step are neighbours in length, and no row comes twice.
-    Where the number of batches is no multiple of the ranks, at most `world - 1` of them sit out, other ones each epoch.
+    Where the number of batches is no multiple of those of a step, what is left over sits out, other ones each epoch.
+
+    A step of the optimizer takes `world * accumulate` batches, and which ones depends on that product alone: two ranks
+    train what one does that accumulates the gradients of two batches.
 
     (epoch, first) is the place in the stream of batches: what comes next is batch `first` of `epoch`.
 
@@ -47,6 +50,7 @@ class TokenBatches(DistributedSampler):
         rank: int = 0,
         world: int = 1,
         where: Callable[[int], str] = "row {}".format,
+        accumulate: int = 1,
     ):
         super().__init__(lengths, num_replicas=world, rank=rank, seed=seed)
         _refuse_unaffordable(lengths, budget, where)
@@ -59,10 +63,17 @@ class TokenBatches(DistributedSampler):
                 f"{len(lengths):,} rows make {self._count} batches of {budget}, too few for {world} processes; lower "
                 "data.batch_tokens (of series: data.batch) or trainer.devices."
             )
+        # More than an epoch has: then the whole epoch is one step, as Lightning has it.
+        self._accumulate = min(accumulate, self._count // world)
 
     def __len__(self) -> int:
         """Batches of this rank in an epoch, the same in every epoch."""
-        return self._count // self.num_replicas
+        return self._steps * self._accumulate
+
+    @property
+    def _steps(self) -> int:
+        """Of the optimizer, in an epoch."""
+        return self._count // (self.num_replicas * self._accumulate)
 
     def __iter__(self) -> Iterator[list[int]]:
         """What is left of the epoch."""
@@ -89,11 +100,10 @@ class TokenBatches(DistributedSampler):
 
     def _share(self, batches: Rows) -> Rows:
         """The rank's share of batches in order of length; neighbours go to the ranks of one step."""
-        chance = np.random.default_rng((self.seed, self.epoch))
-        steps = len(self)
-        drawn = np.sort(chance.permutation(len(batches))[: steps * self.num_replicas])
-        mine = drawn.reshape(steps, self.num_replicas)[:, self.rank]
-        return [batches[batch] for batch in chance.permutation(mine)]
+        chance, steps = np.random.default_rng((self.seed, self.epoch)), self._steps
+        drawn = np.sort(chance.permutation(len(batches))[: len(self) * self.num_replicas])
+        mine = drawn.reshape(steps, self._accumulate, self.num_replicas)[:, :, self.rank]
+        return [batches[batch] for batch in mine[chance.permutation(steps)].ravel()]
 
     def _batches(self) -> Rows:
         """The epoch's batches of all ranks."""

@@ -75,7 +75,8 @@ class ForecastingTask(Task):
     def step(self, batch: Any) -> Result:
         forecast, truth, seen = self.model.teach(batch)
         losses = torch.where(seen, self.loss(forecast, truth), 0)
-        return Result(losses.sum() / seen.sum().clamp(min=1), len(batch), {})
+        over = seen.sum().clamp(min=1)
+        return Result(losses.sum() / over, len(batch), {}, over)
 
     def validation_step(self, batch: Any, index: int) -> None:
         self._tally("val").add(batch, self.model(batch), self.trainer.datamodule.scaling)

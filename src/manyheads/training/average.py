@@ -18,9 +18,12 @@ class KeepWeights(Callback):
         self.keep = keep
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        weights = {name: value.cpu() for name, value in pl_module.state_dict().items()}
+        # By all ranks together: each may hold a part of every tensor.
+        weights = {name: value.cpu() for name, value in trainer.strategy.lightning_module_state_dict().items()}
+        if not trainer.is_global_zero:
+            return
         atomic.write(
             folder_of(trainer) / "recent" / f"step_{trainer.global_step:08d}.pt", lambda path: torch.save(weights, path)
         )

@@ -1,0 +1,80 @@
+"""One mean over a step, however its words were dealt out: to batches, to ranks, to both."""
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing
+
+from manyheads.task.step_mean import StepMean
+
+WORDS = [torch.tensor(values) for values in ([0.5, -1.0, 2.0], [1.5], [3.0, -0.5], [0.25, 0.75, -2.0, 1.0, 0.1])]
+"""Batches of unequal size."""
+
+
+def weight():
+    return torch.nn.Parameter(torch.tensor([0.7, -0.3]))
+
+
+def loss_of(w, words):
+    return ((words * w[0] + w[1]) ** 2).mean()
+
+
+def whole():
+    """The plain definition: all words in one batch."""
+    w = weight()
+    loss = loss_of(w, torch.cat(WORDS))
+    loss.backward()
+    return loss.detach(), w.grad
+
+
+def stepped(batches):
+    """What a rank finds that accumulates these batches as Lightning does: the mean shown, and the gradient."""
+    w, mean = weight(), StepMean()
+    optimizer = torch.optim.SGD([w], 0.1)
+    for words in batches:
+        loss, shown = mean.add(loss_of(w, words), len(words), len(batches))
+        (loss / len(batches)).backward()
+    if dist.is_initialized():  # as DDP and FSDP do
+        dist.all_reduce(w.grad)
+        w.grad /= dist.get_world_size()
+    mean.close(optimizer)
+    return shown, w.grad
+
+
+def test_batches_of_a_step_weigh_as_much_as_they_hold():
+    loss, gradient = whole()
+    shown, found = stepped(WORDS)
+    torch.testing.assert_close(shown, loss)
+    torch.testing.assert_close(found, gradient)
+    means = torch.stack([loss_of(weight(), words) for words in WORDS]).mean()
+    assert (means - loss).abs() > 0.05  # a mean of means is something else
+
+
+def test_each_step_begins_anew():
+    mean, w = StepMean(), weight()
+    for words in (WORDS, WORDS[:2]):
+        for batch in words:
+            _, shown = mean.add(loss_of(w, batch), len(batch), 4)
+        mean.close(torch.optim.SGD([w], 0.1))
+    torch.testing.assert_close(shown, loss_of(weight(), torch.cat(WORDS[:2])).detach())
+
+
+def test_alone_nothing_is_touched():
+    loss = loss_of(weight(), WORDS[0])
+    assert StepMean().add(loss, 3, 1)[0] is loss
+
+
+def _rank(rank, folder, dealt):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save(stepped([WORDS[number] for number in dealt[rank]]), folder / str(rank))
+
+
+@pytest.mark.parametrize("dealt", [((0, 1), (2, 3)), ((3, 0), (1, 2))])
+def test_so_do_those_of_two_ranks(tmp_path, dealt):
+    multiprocessing.start_processes(_rank, args=(tmp_path, dealt), nprocs=2, start_method="fork")
+    loss, gradient = whole()
+    for rank in "01":
+        shown, found = torch.load(tmp_path / rank)
+        torch.testing.assert_close(shown, loss)
+        torch.testing.assert_close(found, gradient)
