@@ -25,6 +25,7 @@ from manyheads.model.shapes import DecoderOnly
 from manyheads.model.stack import Stack
 from manyheads.task.base import groups
 from manyheads.training.checkpoints import AtomicIO
+from manyheads.training.interrupts import AtOnce
 from manyheads.training.lines import ProgressLines
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -88,7 +89,7 @@ def evaluator(cfg: DictConfig, folder: Path) -> Trainer:
     cfg = copy.deepcopy(cfg)
     if "fork" in str(cfg.trainer.strategy) or "spawn" in str(cfg.trainer.strategy):
         cfg.trainer.strategy, cfg.trainer.devices = "auto", 1
-    return _trainer(cfg, folder, [], logger=False, enable_checkpointing=False, plugins=[AtomicIO()])
+    return _trainer(cfg, folder, [AtOnce()], logger=False, enable_checkpointing=False, plugins=[AtomicIO()])
 
 
 def _trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], **arguments: Any) -> Trainer:

@@ -57,6 +57,8 @@ class Task(LightningModule, ABC):
         self._optimizer, self._schedule = optimizer, schedule
         self._means: dict[str, dict[str, Mean]] = {}
         self.config: dict[str, Any] = {}
+        self.trained: dict[str, float] = {}
+        """What `report` said last of the training; a run that goes on behind its end knows it by this alone."""
 
     @abstractmethod
     def step(self, batch: Any) -> Result:
@@ -95,6 +97,8 @@ class Task(LightningModule, ABC):
         for name in gathered(dict.fromkeys(self._means.get(split, {}))):
             logged[(names or {}).get(name, f"{split}/{name}")] = self._mean(split, name).to(self.device).compute()
         self._means.pop(split, None)
+        if split == "train":
+            self.trained = {name: float(value) for name, value in logged.items()}
         self.log_dict(logged, rank_zero_only=True)
         return logged
 
@@ -106,9 +110,10 @@ class Task(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         train = {name: dict(mean.metric_state) for name, mean in self._means.get("train", {}).items()}
-        checkpoint["manyheads"] = {"config": self.config, "train_means": train}
+        checkpoint["manyheads"] = {"config": self.config, "train_means": train, "trained": self.trained}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.trained = checkpoint["manyheads"].get("trained", {})  # older versions saved none
         for name, state in checkpoint["manyheads"]["train_means"].items():
             mean = self._mean("train", name)
             mean.mean_value, mean.weight = (state[key].clone().to(self.device) for key in ("mean_value", "weight"))
