@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -29,6 +29,7 @@ from manyheads.training import average, checkpoints, faults, interrupts, ranks, 
 from manyheads.training.checkpoints import AtomicIO
 from manyheads.training.cost import Cost
 from manyheads.training.exact import Dice
+from manyheads.training.guard import Guard
 from manyheads.training.interrupts import Interrupted
 from manyheads.training.lock import lock
 from manyheads.training.memory import Growth
@@ -38,6 +39,8 @@ from manyheads.training.ranks import Ranks
 from manyheads.training.table import COLUMNS, show_end
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Callback)
 
 
 class Run:
@@ -85,7 +88,7 @@ class Run:
         self.task = build.task(self.cfg, self.model, self.data.spec)
         self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
         self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost, OneConfig(), *self.trial])
-        for watching in self._ranks():
+        for watching in self._callbacks(Ranks):
             watching.prepare(self.trainer, self._die)
         log.info("%s", self._summary())
         self.start = self._start()
@@ -184,7 +187,7 @@ class Run:
 
     def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> bool:
         self._signals.close()
-        for watching in self._ranks():
+        for watching in self._callbacks(Ranks):
             watching.stop()
         if problem is None:
             return False
@@ -218,10 +221,10 @@ class Run:
             except UserError as problem:  # the same disk may have ended the run: what it says comes first
                 log.warning("%s", problem)
 
-    def _ranks(self) -> list[Ranks]:
-        """The callback that watches them, where the run came so far and has it."""
+    def _callbacks(self, kind: type[C]) -> list[C]:
+        """Those of a kind, where the run came so far and has any."""
         known = self.trainer.callbacks if hasattr(self, "trainer") else []
-        return [callback for callback in known if isinstance(callback, Ranks)]
+        return [callback for callback in known if isinstance(callback, kind)]
 
     def _die(self, reason: str) -> None:
         """Ends this process at once: called where its main thread waits in vain."""
@@ -306,10 +309,15 @@ class Run:
             # Forked processes take what they counted with them; it is in what they saved.
             last = checkpoints.load(kept)
             steps, epochs = last["global_step"], last["epoch"]
-            known = {**last["manyheads"]["trained"], **known}
+            known = {**last["manyheads"].get("trained", {}), **known}
             self.cost.load_state_dict(last["callbacks"]["Cost"])
+            for guard in self._callbacks(Guard):
+                guard.load_state_dict(last["callbacks"]["Guard"])
         found = {name: float(value) for name, value in known.items() if name in wanted}
-        self.record.update(train={**_short(found, "train"), "steps": steps, "epochs": epochs})
+        told = {"steps": steps, "epochs": epochs}
+        for guard in self._callbacks(Guard):
+            told["skipped_steps"] = guard.skipped
+        self.record.update(train={**_short(found, "train"), **told})
 
     def _summary(self) -> str:
         words = [f"{kind} {self.choices[kind]}" for kind in ("data", "model", "attention", "position")]

@@ -34,7 +34,9 @@ def ended(run, code, status, words):
 def test_one_rank_is_told_and_all_save_and_leave(tmp_path, strategy, rank):
     run = started(tmp_path / "run", strategy, LONG)
     os.kill(run.ranks()[rank], signal.SIGTERM)
-    ended(run, 143, "interrupted", f"SIGTERM at step {reached(run.folder)}" if strategy == "ddp" else "SIGTERM")
+    ended(run, 143, "interrupted", "SIGTERM")
+    # Every third step is saved anyway; what was told came anywhere. Forked processes keep to themselves where.
+    assert strategy == "ddp_fork" or command.metrics(run.folder)["reason"] == f"SIGTERM at step {reached(run.folder)}"
 
 
 @pytest.mark.parametrize("strategy", ["ddp_fork", "ddp"])

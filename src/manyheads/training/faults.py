@@ -48,7 +48,8 @@ def ending(problem: BaseException, folder: Path, trainer: Trainer | None, roomie
     """roomier: says which setting would need less memory."""
     stopped = _number(problem)
     if stopped is not None:
-        return Ending(_said(problem), number=stopped)
+        told = problem if isinstance(problem, Interrupted) else Interrupted(stopped)
+        return Ending(str(told), number=stopped)
     if isinstance(problem, ProcessExitedException):
         return _resumable(ranks.died(problem.error_index, problem.exit_code, None), folder)
     if isinstance(problem, ProcessRaisedException):
