@@ -38,10 +38,10 @@ def limited(room, *overrides, folder):
 
 @pytest.mark.slow
 def test_out_of_memory_names_what_fits_and_that_does(tmp_path):
-    room, short = 700 << 20, ("trainer.max_steps=2", "test=false", "preflight=false")
+    room, short = 700 << 20, ("trainer.max_steps=2", "test=false", "preflight=false", "trainer.log_every_n_steps=1")
     done = limited(room, *LARGE, *short, folder=tmp_path / "run")
     sentence = command.refused(done)
-    assert sentence.startswith("error: Out of memory (")
+    assert sentence.startswith("error: Out of memory: ")
     assert "Traceback" not in done.stderr
     found = command.metrics(tmp_path / "run")
     assert found["status"] == "failed"
@@ -113,7 +113,7 @@ def fill(path):
 
 
 def test_no_room_for_what_is_kept_of_the_data(tmp_path, small_disk):
-    disk = small_disk(8)
+    disk = small_disk(4)
     done = command.train(f"data.cache={disk}", folder=tmp_path / "run")
     assert re.search(rf"{disk}/\S+ could not be written: the disk is full", command.refused(done))
     assert not [path for path in disk.rglob("*") if path.is_file()]

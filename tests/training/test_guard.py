@@ -234,3 +234,24 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(UserError, match=f"callbacks.guard.{next(iter(wrong))}"):
         guard(**wrong)
+
+
+class OnRanks(ByNumber):
+    """Each rank has a half of each batch; factors by rank."""
+
+    def training_step(self, batch, index):
+        half = batches()[index].chunk(2)[self.global_rank]
+        return loss_of(self.line, half) * self.factors[self.global_rank].get(index, 1.0)
+
+
+@pytest.mark.slow
+def test_ranks_leave_a_step_out_together(tmp_path):
+    def two(name, *factors):
+        module = fit(tmp_path / name, OnRanks(factors), guard(spike=5.0), devices=2, strategy="ddp_fork")
+        return module
+
+    bad = {9: math.nan, 15: 100.0}
+    one_of_them, both, none = two("one", {}, bad), two("both", bad, bad), two("none", {}, {})
+    assert same(one_of_them, both)
+    assert not same(one_of_them, none)
+    assert all(weight.isfinite().all() for weight in one_of_them.parameters())

@@ -103,7 +103,8 @@ def _forked(problem: ProcessRaisedException, folder: Path, roomier: Callable[[],
 
 
 def _memory(said: str, problem: BaseException, folder: Path, roomier: Callable[[], str]) -> Ending:
-    said = said.splitlines()[0][:200].rstrip(". ")
+    wanted = re.search(r"tried to allocate ([\d.]+ ?\w+)", said, re.I)
+    out = "Out of memory" + (f": {wanted[1]} more were wanted" if wanted else "")
     # What failed is still held by the frames that it failed in.
     traceback.clear_frames(problem.__traceback__)
     gc.collect()
@@ -111,9 +112,9 @@ def _memory(said: str, problem: BaseException, folder: Path, roomier: Callable[[
         instead = roomier()
     except Exception:  # there may not even be room to look
         instead = "a smaller data.batch_tokens or data.batch"
-    reason = f"Out of memory ({said}): {instead} would fit"
+    reason = f"{out}; {instead} would fit"
     more = f"or go on where more is free: python train.py resume={folder}"
-    return Ending(reason, sentence=f"Out of memory ({said}). In a new run, set {instead}; {more}")
+    return Ending(reason, sentence=f"{out}. In a new run, set {instead}; {more}")
 
 
 def _resumable(reason: str, folder: Path) -> Ending:
