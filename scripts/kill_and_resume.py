@@ -138,7 +138,7 @@ def moments(asked: Kills, steps: int) -> Iterator[Moment]:
     dice.shuffle(numbers)
     ends = max(1, round(ENDS * len(numbers)))
     places = sorted(dice.randrange(1, steps) for _ in numbers[ends:])
-    spans = {"start-up": 1.5, WRITING: 0.01, "validation": 0.2, "training": 0.05}
+    spans = {"start-up": 1.5, WRITING: 0.002, "validation": 0.2, "training": 0.05}
     for place, number in zip(places, numbers, strict=False):
         kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
         yield Moment(kind, 0 if kind == "start-up" else place, dice.uniform(0, spans[kind]), number)

@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -228,7 +228,8 @@ class Run:
 
     def _die(self, reason: str) -> None:
         """Ends this process at once: called where its main thread waits in vain."""
-        self.record.close("failed", reason)
+        with suppress(UserError):  # of a full disk
+            self.record.close("failed", reason)
         ranks.end_now(f"{reason}. Go on with: python train.py resume={self.folder}")
 
     def _roomier(self) -> str:

@@ -5,6 +5,7 @@ import signal
 
 import command
 import pytest
+import torch
 from processes import TWO, Started, reached
 
 LONG = "trainer.max_epochs=50"
@@ -61,6 +62,13 @@ def test_a_rank_that_dies_ends_the_run_with_its_reason(tmp_path, strategy, rank)
 
 
 @pytest.mark.parametrize("strategy", ["ddp_fork", "ddp"])
+def test_a_rank_that_does_not_answer_is_given_up(tmp_path, strategy):
+    run = started(tmp_path / "run", strategy, LONG, "callbacks.ranks.timeout=8")
+    os.kill(run.ranks()[1], signal.SIGSTOP)
+    ended(run, 1, "failed", "does not answer any more (callbacks.ranks.timeout)")
+
+
+@pytest.mark.parametrize("strategy", ["ddp_fork", "ddp"])
 def test_nothing_outlives_the_process_that_a_user_started(tmp_path, strategy):
     run = started(tmp_path / "run", strategy, LONG)
     run.process.kill()
@@ -68,3 +76,22 @@ def test_nothing_outlives_the_process_that_a_user_started(tmp_path, strategy):
     assert command.metrics(run.folder)["status"] == "running", "nobody was left to say anything else"
     done = command.run("train.py", f"resume={run.folder}", "trainer.max_epochs=1", "trainer.devices=1", cwd=tmp_path)
     assert "ended without a word" in done.stdout + done.stderr
+
+
+def test_after_the_death_of_a_rank_the_run_goes_on_to_what_it_would_have_been(tmp_path):
+    arguments = (*TWO, "trainer.strategy=ddp_fork", "trainer.max_epochs=3", "model.dropout=0")
+    whole = Started(*arguments, folder=tmp_path / "whole")
+    assert whole.end(240) == 0, whole.said
+    run = Started(*arguments, folder=tmp_path / "run")
+    run.reach(10)
+    os.kill(run.ranks()[1], signal.SIGKILL)
+    ended(run, 1, "failed", "Rank 1 was killed by SIGKILL")
+    assert reached(run.folder) < reached(whole.folder), "the kill was meant to come before the end"
+    done = command.run("train.py", f"resume={run.folder}", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, other = (weights(folder) for folder in (whole.folder, run.folder))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]

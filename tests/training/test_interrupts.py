@@ -11,7 +11,6 @@ def test_outside_of_training_sigterm_ends_at_once_and_only_there():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Interrupted) as stop, interrupts.raising():
         os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
     assert stop.value.code == 143
     assert str(stop.value) == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is before
@@ -29,4 +28,3 @@ def test_exit_codes_of_signals(code, number):
 def test_what_waits_without_children_ends_itself():
     with pytest.raises(Interrupted), interrupts.forwarding():
         os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()

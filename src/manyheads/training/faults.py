@@ -25,6 +25,9 @@ MEMORY = re.compile(
 )
 """CPU allocators of torch, numpy and C++ say so; only CUDA has an exception of its own."""
 
+DISTRIBUTED = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError")
+"""What torch raises when processes lose each other, by the names that stand in a traceback."""
+
 CLOSER = 0.9
 """Of the memory that was reached: what is estimated to need so much is likely to fit."""
 
@@ -53,7 +56,7 @@ def ending(problem: BaseException, folder: Path, trainer: Trainer | None, roomie
     if isinstance(problem, ProcessExitedException):
         return _resumable(ranks.died(problem.error_index, problem.exit_code, None), folder)
     if isinstance(problem, ProcessRaisedException):
-        return _forked(problem, folder, roomier)
+        return _forked(problem, folder, trainer, roomier)
     if is_memory(problem):
         return _memory(_said(problem), problem, folder, roomier)
     if trainer is not None and trainer.world_size > 1 and ranks.is_loss(problem):
@@ -91,7 +94,9 @@ def _number(problem: BaseException) -> int | None:
     return signal.SIGINT if isinstance(problem, KeyboardInterrupt | SystemExit) else None
 
 
-def _forked(problem: ProcessRaisedException, folder: Path, roomier: Callable[[], str]) -> Ending:
+def _forked(
+    problem: ProcessRaisedException, folder: Path, trainer: Trainer | None, roomier: Callable[[], str]
+) -> Ending:
     """A forked process hands on nothing but the text of its traceback."""
     lines = [line for line in str(problem).splitlines() if line.strip()]
     kind, _, said = lines[-1].partition(": ")
@@ -99,6 +104,8 @@ def _forked(problem: ProcessRaisedException, folder: Path, roomier: Callable[[],
         return Ending(said, sentence=said)
     if kind.endswith(("OutOfMemoryError", "MemoryError")) or MEMORY.search(str(problem)):
         return _memory(said or kind, problem, folder, roomier)
+    if kind.endswith(DISTRIBUTED) and ranks.LOST.search(said):
+        return _resumable(ranks.lost_fork(trainer, said), folder)
     return Ending(f"rank {problem.error_index}: {lines[-1]}")
 
 

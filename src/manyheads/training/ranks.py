@@ -22,6 +22,8 @@ from manyheads.config.parent import PARENT
 LOST = re.compile(r"gloo|nccl|connection|closed by peer|broken pipe|timed out|timeout|TCPStore", re.IGNORECASE)
 """What torch says when a collective operation fails, of whichever backend."""
 
+SILENT = "Another process of this run has ended, or does not answer any more (callbacks.ranks.timeout)"
+
 PAUSE = 0.5  # seconds between two looks at the processes
 GRACE = 10.0  # seconds in which the main thread may end by itself: gloo tells it of a lost peer at once, NCCL does not
 LINGER = 5.0  # seconds until a process whose connections are closed has ended, too
@@ -119,7 +121,16 @@ def lost(trainer: Trainer, folder: Path) -> str:
         if words and not children(trainer):
             return died(min(words), 1, words[min(words)])
         time.sleep(0.05)
-    return "Another process of this run has ended, or does not answer any more (callbacks.ranks.timeout)"
+    return SILENT
+
+
+def lost_fork(trainer: Trainer | None, said: str) -> str:
+    """The same of processes that were forked, after they have ended; said: what one of them saw of it."""
+    if "timed out" not in said.lower():
+        for rank, process in enumerate(trainer.strategy.launcher.procs if trainer else []):
+            if process.exitcode == -signal.SIGKILL:
+                return died(rank, process.exitcode, None)
+    return SILENT
 
 
 def died(rank: int, code: int, word: str | None) -> str:
