@@ -26,6 +26,7 @@ from manyheads.model.stack import Stack, blocks
 from manyheads.task.base import groups
 from manyheads.training.activation import recompute
 from manyheads.training.checkpoints import AtomicIO
+from manyheads.training.interrupts import AtOnce
 from manyheads.training.lines import ProgressLines
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -94,7 +95,7 @@ def evaluator(cfg: DictConfig, folder: Path) -> Trainer:
         cfg.trainer.strategy = "ddp"
     if "fork" in str(cfg.trainer.strategy) or "spawn" in str(cfg.trainer.strategy):
         cfg.trainer.strategy, cfg.trainer.devices = "auto", 1
-    return _trainer(cfg, folder, [], logger=False, enable_checkpointing=False, plugins=[AtomicIO()])
+    return _trainer(cfg, folder, [AtOnce()], logger=False, enable_checkpointing=False, plugins=[AtomicIO()])
 
 
 def shares(cfg: DictConfig) -> bool:

@@ -29,6 +29,7 @@ RESUMABLE = (
     "trainer.log_every_n_steps",
     "callbacks.last.",
     "callbacks.average.",
+    "callbacks.guard.",
     "task.search.",
     "task.translated",
     "data.path",

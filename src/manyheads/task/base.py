@@ -65,6 +65,8 @@ class Task(LightningModule, ABC):
         self._means: dict[str, dict[str, Mean]] = {}
         self._step_mean = StepMean()
         self.config: dict[str, Any] = {}
+        self.trained: dict[str, float] = {}
+        """What `report` said last of the training; a run that goes on behind its end knows it by this alone."""
 
     @abstractmethod
     def step(self, batch: Any) -> Result:
@@ -113,6 +115,8 @@ class Task(LightningModule, ABC):
         for name in gathered(dict.fromkeys(self._means.get(split, {}))):
             logged[(names or {}).get(name, f"{split}/{name}")] = self._mean(split, name).to(self.device).compute()
         self._means.pop(split, None)
+        if split == "train":
+            self.trained = {name: float(value) for name, value in logged.items()}
         self.log_dict(logged, rank_zero_only=True)
         return logged
 
@@ -124,7 +128,7 @@ class Task(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         train = {name: self._summed(name) for name in gathered(dict.fromkeys(self._means.get("train", {})))}
-        checkpoint["manyheads"] = {"config": self.config, "train_means": train}
+        checkpoint["manyheads"] = {"config": self.config, "train_means": train, "trained": self.trained}
 
     def _summed(self, name: str) -> dict[str, Tensor]:
         """The sums of a mean of the training so far, over all ranks."""
@@ -134,6 +138,7 @@ class Task(LightningModule, ABC):
         return sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.trained = checkpoint["manyheads"].get("trained", {})  # older versions saved none
         if self.global_rank != 0:
             return  # the sums of all ranks are in it, and count once
         for name, state in checkpoint["manyheads"]["train_means"].items():

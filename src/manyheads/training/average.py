@@ -25,15 +25,19 @@ class KeepWeights(Callback):
         if not trainer.is_global_zero:
             return
         atomic.write(
-            folder_of(trainer) / "recent" / f"step_{trainer.global_step:08d}.pt", lambda path: torch.save(weights, path)
+            kept_in(folder_of(trainer)) / f"step_{trainer.global_step:08d}.pt", lambda path: torch.save(weights, path)
         )
         for old in recent(folder_of(trainer))[: -self.keep]:
             old.unlink()
 
 
+def kept_in(checkpoints: Path) -> Path:
+    return checkpoints / "recent"
+
+
 def recent(checkpoints: Path) -> list[Path]:
     """Kept weights, oldest first."""
-    return sorted((checkpoints / "recent").glob("step_*.pt"))
+    return sorted(kept_in(checkpoints).glob("step_*.pt"))
 
 
 def mean(paths: list[Path], parameters: set[str]) -> dict[str, Any]:
