@@ -15,7 +15,7 @@ ROOT = Path(manyheads.__file__).parent
 ARROWS = {
     "errors": set(),
     "atomic": {"errors"},
-    "config": {"errors"},
+    "config": {"atomic", "errors"},
     "attention": {"atomic", "errors"},
     "attention.load": {"config"},
     "position": {"attention", "errors"},
