@@ -53,6 +53,7 @@ class Run:
         places.make_absolute(cfg)
         name_layers(cfg, str(hydra.runtime.choices.get("attention")), self.overrides)
         refusals.refuse(cfg, self.overrides)
+        build.refuse_absent(cfg)
         if self.writes:
             self.lock = lock(self.folder, new=cfg.resume is None)
         choices = hydra.runtime.choices if cfg.resume is None else record.read_choices(self.folder)

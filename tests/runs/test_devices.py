@@ -224,12 +224,14 @@ REFUSED = {
     ("trainer=fsdp_sim", "trainer.precision=16-mixed"): "trainer.precision=16-mixed does not go with trainer=fsdp",
     ("trainer=fsdp_sim", "callbacks=ema"): "callbacks=ema keeps a second model whole",
     ("trainer.strategy=fsdp",): "take trainer=fsdp",
+    ("trainer=fsdp",): "torch finds no GPU here",
     ("trainer.num_nodes=2",): "start the run on every node by torchrun, or by srun",
 }
 
 
 @pytest.mark.parametrize("asked", REFUSED, ids=" ".join)
-def test_what_cannot_work_is_refused_before_anything_is_made(tmp_path, asked):
+def test_what_cannot_work_is_refused_before_anything_is_made(tmp_path, monkeypatch, asked):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert REFUSED[asked] in command.refused(command.train(*asked, folder=tmp_path / "run"))
     assert not (tmp_path / "run" / "metrics.json").exists()
 
