@@ -4,6 +4,7 @@ import os
 import socket
 import time
 
+import lightning.fabric.plugins.environments  # noqa: F401  the processes find it imported
 import pytest
 from torch import multiprocessing
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
@@ -82,6 +83,15 @@ def trainer(cfg: DictConfig, folder: Path, extra: list[Callback]) -> Trainer:
     callbacks = [instantiate(part) for part in (cfg.callbacks or {}).values() if part is not None]
     loggers: list[Logger] = [instantiate(part)(save_dir=str(folder)) for part in (cfg.logger or {}).values()]
     return _trainer(cfg, folder, [*callbacks, *extra], logger=loggers, plugins=[AtomicIO()])
+
+
+def refuse_absent(cfg: DictConfig) -> None:
+    """Raises UserError where the run asks for a GPU and there is none."""
+    if str(cfg.trainer.accelerator) in ("gpu", "cuda") and not torch.accelerator.is_available():
+        raise UserError(
+            f"trainer.accelerator={cfg.trainer.accelerator}: torch finds no GPU here; take trainer=cpu, or ddp_sim "
+            "or fsdp_sim to try two processes."
+        )
 
 
 def evaluator(cfg: DictConfig, folder: Path) -> Trainer:

@@ -68,4 +68,5 @@ def _told(ranks: Ranks, name: str) -> str:
 
 
 def _key(name: str) -> str:
-    return f"manyheads/{name}"
+    """torchrun starts the processes anew where one has failed (--max-restarts): what was said before is out of date."""
+    return f"manyheads/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{name}"

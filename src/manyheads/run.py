@@ -58,6 +58,7 @@ class Run:
         places.make_absolute(cfg)
         name_layers(cfg, str(hydra.runtime.choices.get("attention")), self.overrides)
         refusals.refuse(cfg, self.overrides)
+        build.refuse_absent(cfg)
         if self.writes:
             self.lock = lock(self.folder, new=cfg.resume is None)
             for part in (self.folder, self.best.parent, average.kept_in(self.best.parent)):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DistributedSampler
 
-from manyheads.data.batching import EveryRow, TokenBatches
+from manyheads.data.batching import EveryRow, TokenBatches, _halve
 from manyheads.errors import UserError
 
 BUDGET = 300
@@ -202,3 +202,15 @@ def test_more_batches_than_an_epoch_has_make_one_step_of_all():
     lengths = np.full((10, 2), 100)
     found = list(TokenBatches(lengths, BUDGET, 200, 1, accumulate=50))
     assert sorted(row for rows in found for row in rows) == list(range(10))
+
+
+def test_the_largest_is_halved_each_time_and_the_order_stays():
+    chance = np.random.default_rng(2)
+    given = np.split(np.arange(90), np.sort(chance.choice(np.arange(1, 90), 11, replace=False)))
+    for count in (3, 12, 13, 25, 90):
+        slow = list(given)
+        while len(slow) < count:
+            largest = max(range(len(slow)), key=lambda batch: len(slow[batch]))
+            slow[largest : largest + 1] = np.array_split(slow[largest], 2)
+        found = _halve(given, count)
+        assert [rows.tolist() for rows in found] == [rows.tolist() for rows in slow]

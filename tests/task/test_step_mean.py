@@ -1,11 +1,17 @@
 """One mean over a step, however its words were dealt out: to batches, to ranks, to both."""
 
+from functools import partial
+
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from torch import distributed as dist
 from torch import multiprocessing
+from torch.utils.data import DataLoader
 
+from manyheads.task.base import Result, Task
 from manyheads.task.step_mean import StepMean
+from manyheads.training.schedules import Constant
 
 WORDS = [torch.tensor(values) for values in ([0.5, -1.0, 2.0], [1.5], [3.0, -0.5], [0.25, 0.75, -2.0, 1.0, 0.1])]
 """Batches of unequal size."""
@@ -78,3 +84,49 @@ def test_so_do_those_of_two_ranks(tmp_path, dealt):
         shown, found = torch.load(tmp_path / rank)
         torch.testing.assert_close(shown, loss)
         torch.testing.assert_close(found, gradient)
+
+
+class Line(Task):
+    """A line through words, as a task sees it."""
+
+    metrics = ("val/loss",)
+
+    def step(self, batch):
+        return Result(((self.model(batch[:, None]) - batch[:, None] ** 2) ** 2).mean(), len(batch), {})
+
+
+class Curve(Callback):
+    def __init__(self):
+        self.losses = []
+
+    def on_train_batch_end(self, trainer, *unused):
+        if trainer.global_step > len(self.losses):
+            self.losses.append(float(trainer.callback_metrics["train/loss"]))
+
+
+def trained(batches, accumulate):
+    torch.manual_seed(0)
+    optimizer = partial(torch.optim.Adam, lr=0.1)
+    task = Line(torch.nn.Linear(1, 1), None, optimizer, partial(Constant, warmup=1), "val/loss", "min")
+    curve, quiet = Curve(), {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=4,
+        max_epochs=-1,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=0.5,
+        callbacks=[curve],
+        enable_model_summary=False,
+        **quiet,
+    )
+    trainer.fit(task, DataLoader(batches, batch_size=None))
+    return curve.losses, task.state_dict()
+
+
+def test_a_training_with_accumulated_gradients_is_that_with_larger_batches():
+    many, weights = trained(WORDS, 2)
+    one, same = trained([torch.cat(WORDS[:2]), torch.cat(WORDS[2:])], 1)
+    assert len(one) == 4
+    assert many == pytest.approx(one, rel=1e-5)
+    for name, value in same.items():
+        torch.testing.assert_close(weights[name], value)

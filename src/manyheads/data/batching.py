@@ -8,6 +8,7 @@ never validate in a shorter one. What chance gives is brought to that number: an
 ones halved, one of more is drawn again.
 """
 
+import heapq
 import math
 from collections.abc import Callable, Iterator
 
@@ -174,11 +175,15 @@ def _by_length(lengths: np.ndarray) -> np.ndarray:
 
 def _halve(batches: Rows, count: int) -> Rows:
     """The same rows in `count` batches: those of most rows are halved. `count` is at most the number of rows."""
-    batches = list(batches)
-    while len(batches) < count:
-        largest = max(range(len(batches)), key=lambda batch: len(batches[batch]))
-        batches[largest : largest + 1] = np.array_split(batches[largest], 2)
-    return batches
+    parts = {(place,): rows for place, rows in enumerate(batches)}  # halves of (7,) are (7, 0) and (7, 1)
+    largest = [(-len(rows), place) for place, rows in parts.items()]
+    heapq.heapify(largest)
+    while len(parts) < count:
+        _, place = heapq.heappop(largest)
+        for half, rows in enumerate(np.array_split(parts.pop(place), 2)):
+            parts[*place, half] = rows
+            heapq.heappush(largest, (-len(rows), (*place, half)))
+    return [parts[place] for place in sorted(parts)]
 
 
 def _refuse_unaffordable(lengths: np.ndarray, budget: int, where: Callable[[int], str]) -> None:

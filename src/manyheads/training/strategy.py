@@ -59,6 +59,10 @@ class FSDP2(ModelParallelStrategy):
             # The task's own part stays whole between its forward and its backward, which follow each other.
             part.set_reshard_after_forward(part is not self.lightning_module, recurse=False)
 
+    def teardown(self) -> None:
+        super().teardown()
+        self._reset_optimizers_and_schedulers()  # whose memory the evaluation needs: it has all weights on each device
+
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """As one device has it: numbered in the order of the optimizer's groups. Rank 0 alone has it."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
