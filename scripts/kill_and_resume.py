@@ -40,8 +40,8 @@ TINY = (
     "callbacks.last.every=3",
     # So strict that ordinary steps are left out: what it remembers must come through every kill, too.
     "callbacks.guard.on_fault=skip",
-    "callbacks.guard.spike=1.05",
-    "callbacks.guard.window=10",
+    "callbacks.guard.spike=1.01",
+    "callbacks.guard.window=5",
     "callbacks.guard.patience=1000",
 )
 

@@ -71,11 +71,12 @@ class Run:
         self.trial = reporting(refusals.objectives(cfg))
 
     def __enter__(self) -> "Run":
-        self._signals = ExitStack()
-        self._signals.enter_context(interrupts.raising())
-        if self.writes and self.cfg.resume is None:
-            record.write_overrides(self.folder, self.overrides)
-            self._begin()
+        with ExitStack() as signals:
+            signals.enter_context(interrupts.raising())
+            if self.writes and self.cfg.resume is None:
+                record.write_overrides(self.folder, self.overrides)
+                self._begin()
+            self._signals = signals.pop_all()
         return self
 
     def build(self) -> None:

@@ -61,9 +61,10 @@ def test_a_rank_that_dies_ends_the_run_with_its_reason(tmp_path, strategy, rank)
     ended(run, 1, "failed", f"Rank {rank} was killed by SIGKILL")
 
 
-@pytest.mark.parametrize("strategy", ["ddp_fork", "ddp"])
-def test_a_rank_that_does_not_answer_is_given_up(tmp_path, strategy):
-    run = started(tmp_path / "run", strategy, LONG, "callbacks.ranks.timeout=8")
+@pytest.mark.parametrize(("strategy", "timeout"), [("ddp_fork", 8), ("ddp", 30)])
+def test_a_rank_that_does_not_answer_is_given_up(tmp_path, strategy, timeout):
+    """A rank that is a whole new process also has to come to the others within that time."""
+    run = started(tmp_path / "run", strategy, LONG, f"callbacks.ranks.timeout={timeout}")
     os.kill(run.ranks()[1], signal.SIGSTOP)
     ended(run, 1, "failed", "does not answer any more (callbacks.ranks.timeout)")
 

@@ -102,6 +102,7 @@ def test_what_gloo_says_of_a_process_that_is_gone_is_understood(tmp_path):
     assert not ranks.is_loss(raised(lambda: torch.ones(2) @ torch.ones(3)))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_log_on_a_full_disk_is_told_with_the_folder(small_disk):
     disk = small_disk(64)
     writer = SummaryWriter(str(disk), max_queue=1)

@@ -1,17 +1,21 @@
 """Faults in the loss: seen before the step is taken, told or left out; against a loop that leaves them out."""
 
+import json
 import math
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
-from torch import nn
+from torch import distributed as dist
+from torch import multiprocessing, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 
 from manyheads.errors import UserError
 from manyheads.training.checkpoints import AtomicIO, Last
-from manyheads.training.guard import Guard
+from manyheads.training.guard import Guard, _length, _numbers
 
 STEPS = 30
 
@@ -255,3 +259,29 @@ def test_ranks_leave_a_step_out_together(tmp_path):
     assert same(one_of_them, both)
     assert not same(one_of_them, none)
     assert all(weight.isfinite().all() for weight in one_of_them.parameters())
+
+
+def _shard(rank, folder):
+    """Weights and gradients are looked at whole, wherever their parts lie; rank 1 alone has what is no number."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    line = nn.Linear(5, 2)
+    fully_shard(line, mesh=init_device_mesh("cpu", (2,)))
+    optimizer = torch.optim.AdamW(line.parameters())
+    line(torch.ones(4, 5)).sum().backward()
+    seen = [float(_length(optimizer)), _numbers(line)]
+    if rank == 1:
+        line.weight.grad.to_local()[0, 0] = math.inf
+        with torch.no_grad():
+            line.weight.to_local()[0, 0] = math.nan
+    seen += [float(_length(optimizer)), _numbers(line)]
+    (folder / str(rank)).write_text(json.dumps(seen))
+
+
+@pytest.mark.slow
+def test_of_a_sharded_model_every_rank_sees_all_parts(tmp_path):
+    multiprocessing.start_processes(_shard, args=(tmp_path,), nprocs=2, start_method="fork")
+    length = math.sqrt(2 * 5 * 4**2 + 2 * 4**2)  # each weight's gradient is the sum over 4 rows of ones
+    for rank in "01":
+        before, numbers, after, broken = json.loads((tmp_path / rank).read_text())
+        assert before == pytest.approx(length)
+        assert (numbers, after, broken) == (True, math.inf, False)

@@ -102,7 +102,7 @@ def _forked(
     kind, _, said = lines[-1].partition(": ")
     if kind.endswith("UserError"):
         return Ending(said, sentence=said)
-    if kind.endswith(("OutOfMemoryError", "MemoryError")) or MEMORY.search(str(problem)):
+    if kind.endswith(("OutOfMemoryError", "MemoryError")) or MEMORY.search(said):
         return _memory(said or kind, problem, folder, roomier)
     if kind.endswith(DISTRIBUTED) and ranks.LOST.search(said):
         return _resumable(ranks.lost_fork(trainer, said), folder)
