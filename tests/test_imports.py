@@ -23,6 +23,7 @@ ARROWS = {
     "model": {"attention", "position", "data.base", "errors"},
     "preflight": {"attention", "model", "errors"},
     "training": {"atomic", "attention", "errors"},
+    "training.ranks": {"config.parent"},
     "task": {"atomic", "baseline", "model", "data", "training", "errors"},
     "pruning": {"model", "errors"},
     "analysis": {"attention", "model", "task", "errors"},

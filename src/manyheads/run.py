@@ -23,7 +23,7 @@ from manyheads.config.layers import name_layers, title
 from manyheads.data.base import save_spec
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
-from manyheads.estimate.foresee import foresee
+from manyheads.estimate.foresee import foresee, roomier
 from manyheads.meeting import one_before_others
 from manyheads.model.stack import blocks
 from manyheads.sweep.trial import Pruned, reporting
@@ -245,7 +245,7 @@ class Run:
         ranks.end_now(f"{reason}. Go on with: python train.py resume={self.folder}")
 
     def _roomier(self) -> str:
-        return faults.roomier(self.cfg, self.data, self.cost.growth.peak())
+        return roomier(self.cfg, self.data, self.cost.growth.peak())
 
     def _start(self) -> Path | None:
         """The checkpoint to go on from."""

@@ -14,8 +14,8 @@ from torchmetrics import MeanMetric
 
 from manyheads.data.base import DataSpec
 from manyheads.model.stack import blocks
-from manyheads.task.ranks import add_up, gathered
 from manyheads.task.step_mean import StepMean
+from manyheads.training.collectives import add_up, gathered
 from manyheads.training.strategy import FSDP2
 
 

@@ -20,9 +20,9 @@ from manyheads.errors import UserError
 from manyheads.model.ways import AtOnce
 from manyheads.task import series_table
 from manyheads.task.base import Result, Task
-from manyheads.task.ranks import gathered
 from manyheads.task.series_figures import Window, steps_figure, windows_figure
 from manyheads.task.series_scores import Tally, loss_of, scores
+from manyheads.training.collectives import gathered
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from manyheads.task.ranks import add_up, processes
+from manyheads.training.collectives import add_up, processes
 
 
 class StepMean:

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from manyheads import atomic
 from manyheads.errors import UserError
-from manyheads.task.ranks import add_up
+from manyheads.training.collectives import add_up
 from manyheads.training.interrupts import NUMBERS, Interrupted
 
 log = logging.getLogger(__name__)

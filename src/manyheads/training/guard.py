@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from manyheads.errors import UserError
-from manyheads.task.ranks import add_up
+from manyheads.training.collectives import add_up
 
 log = logging.getLogger(__name__)
 
