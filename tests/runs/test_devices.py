@@ -133,7 +133,8 @@ def test_a_sharded_run_goes_on_alone(tmp_path):
 @pytest.mark.parametrize("kind", ["clinical_long", "timeseries", "language_model"])
 def test_every_family_scores_the_same_sharded(tmp_path, kind):
     settings = cells.settings(kind, "encoder_only" if kind != "language_model" else "decoder_only")
-    recipe = (*RECIPE, "trainer.max_epochs=1")
+    # Adam makes whole steps of gradients that are nothing but rounding, such as those of what begins at its optimum.
+    recipe = (*RECIPE, "trainer.max_epochs=1", "optimizer.eps=1e-4")
     ended(finished_run(tmp_path / "one", *recipe, *ONE, settings=settings))
     ended(finished_run(tmp_path / "two", *recipe, *TWO["fsdp"], settings=settings))
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
