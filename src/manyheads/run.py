@@ -24,6 +24,7 @@ from manyheads.data.base import save_spec
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
 from manyheads.estimate.foresee import foresee
+from manyheads.estimate.instead import roomier
 from manyheads.sweep.trial import Pruned, reporting
 from manyheads.training import average, checkpoints, faults, interrupts, ranks, record
 from manyheads.training.checkpoints import AtomicIO
@@ -234,7 +235,7 @@ class Run:
         ranks.end_now(f"{reason}. Go on with: python train.py resume={self.folder}")
 
     def _roomier(self) -> str:
-        return faults.roomier(self.cfg, self.data, self.cost.growth.peak())
+        return roomier(self.cfg, self.data, self.cost.growth.peak())
 
     def _start(self) -> Path | None:
         """The checkpoint to go on from."""

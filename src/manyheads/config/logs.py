@@ -1,10 +1,12 @@
 """Who speaks in the log: the first process of a distributed run; from the others errors only."""
 
+import errno
 import logging
 import os
 import sys
 
-from manyheads.atomic import FULL
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room on the disk, within a quota, within the largest file allowed."""
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 

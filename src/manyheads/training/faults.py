@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
-from omegaconf import DictConfig
+from lightning.pytorch import Trainer
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from manyheads import atomic
 from manyheads.errors import UserError
-from manyheads.estimate.estimate import Estimator, device_of
-from manyheads.estimate.fit import fits
 from manyheads.training import ranks
 from manyheads.training.interrupts import Interrupted, number_of
 
@@ -27,9 +24,6 @@ MEMORY = re.compile(
 
 DISTRIBUTED = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError")
 """What torch raises when processes lose each other, by the names that stand in a traceback."""
-
-CLOSER = 0.9
-"""Of the memory that was reached: what is estimated to need so much is likely to fit."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +67,6 @@ def is_memory(problem: BaseException) -> bool:
     if isinstance(problem, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(problem, RuntimeError) and MEMORY.search(str(problem)) is not None
-
-
-def roomier(cfg: DictConfig, data: LightningDataModule, reached: int | None) -> str:
-    """The setting that an estimate says will fit. reached: bytes that were had before there were no more."""
-    estimator = Estimator(cfg, data, device_of(cfg))
-    found = estimator.estimate()
-    room = int(CLOSER * min(n for n in (reached, found.peak, found.available) if n))
-    fit = fits(cfg, estimator.imagination, found.batch, room - found.averaged + found.saved)
-    return fit.batch or fit.longest or "a smaller model"
 
 
 def _number(problem: BaseException) -> int | None:

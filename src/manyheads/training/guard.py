@@ -7,12 +7,12 @@ from statistics import median
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from manyheads.errors import UserError
-from manyheads.task.ranks import add_up
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,8 @@ class Guard(Callback):
         """The mean loss of the step over all ranks, and the length of its gradient."""
         loss = torch.stack(self._losses).float().mean()
         self._losses = []
-        add_up(loss)
+        if trainer.world_size > 1:
+            dist.all_reduce(loss)
         steep = torch.zeros_like(loss) if _scaler(trainer) is not None else _length(optimizer).to(loss)
         loss, steep = torch.stack([loss / trainer.world_size, steep]).tolist()  # one wait for the device
         return loss, steep

@@ -17,12 +17,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from manyheads import atomic
-from manyheads.config.parent import PARENT
 
 LOST = re.compile(r"gloo|nccl|connection|closed by peer|broken pipe|timed out|timeout|TCPStore", re.IGNORECASE)
 """What torch says when a collective operation fails, of whichever backend."""
 
 SILENT = "Another process of this run has ended, or does not answer any more (callbacks.ranks.timeout)"
+
+PARENT = "MANYHEADS_PARENT"
+"""What names the process that a rank ends with (manyheads.config.parent)."""
 
 PAUSE = 0.5  # seconds between two looks at the processes
 GRACE = 10.0  # seconds in which the main thread may end by itself: gloo tells it of a lost peer at once, NCCL does not
