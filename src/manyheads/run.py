@@ -23,7 +23,8 @@ from manyheads.config.layers import name_layers, title
 from manyheads.data.base import save_spec
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
-from manyheads.estimate.foresee import foresee, roomier
+from manyheads.estimate.foresee import foresee
+from manyheads.estimate.instead import roomier
 from manyheads.meeting import one_before_others
 from manyheads.model.stack import blocks
 from manyheads.sweep.trial import Pruned, reporting

@@ -1,6 +1,4 @@
-"""What an estimate is for: the table of `estimate=true`, a look ahead at the start of every run, and advice when memory
-ran out all the same.
-"""
+"""What an estimate is for: the table of `estimate=true`, and a look ahead at the start of every run."""
 
 import logging
 from typing import Any
@@ -15,15 +13,11 @@ from manyheads.config import places, refusals
 from manyheads.config.layers import name_layers, title
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import Estimate, Estimator, device_of
-from manyheads.estimate.fit import fits
 from manyheads.estimate.show import refusal, show
 from manyheads.training.memory import resident
 from manyheads.training.quiet import quiet_lightning
 
 log = logging.getLogger(__name__)
-
-CLOSER = 0.9
-"""Of the memory that was reached: what is estimated to need so much is likely to fit."""
 
 
 def tell(cfg: DictConfig) -> None:
@@ -68,15 +62,6 @@ def foresee(cfg: DictConfig, data: LightningDataModule) -> dict[str, float] | No
     if sentence:
         log.warning("%s", sentence)
     return _recorded(found, device)
-
-
-def roomier(cfg: DictConfig, data: LightningDataModule, reached: int | None) -> str:
-    """The setting that an estimate says will fit. reached: bytes that were had before there were no more."""
-    estimator = Estimator(cfg, data, device_of(cfg))
-    found = estimator.estimate()
-    room = int(CLOSER * min(n for n in (reached, found.peak, found.available) if n))
-    fit = fits(cfg, estimator.imagination, found.batch, room - found.averaged + found.saved)
-    return fit.batch or fit.longest or "a smaller model"
 
 
 def _recorded(found: Estimate, device: torch.device) -> dict[str, Any]:
