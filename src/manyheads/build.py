@@ -89,8 +89,8 @@ def refuse_absent(cfg: DictConfig) -> None:
     asked, found = str(cfg.trainer.accelerator), torch.accelerator.is_available()
     if asked in ("gpu", "cuda") and not found:
         raise UserError(
-            f"trainer.accelerator={asked}: torch finds no GPU here; take trainer=cpu, or ddp_sim or fsdp_sim to try two "
-            "processes."
+            f"trainer.accelerator={asked}: torch finds no GPU here; take trainer=cpu, or ddp_sim or fsdp_sim to try "
+            "two processes."
         )
     if str(cfg.trainer.precision) == "16-mixed" and (asked == "cpu" or (asked == "auto" and not found)):
         # Lightning would take bf16-mixed instead.
