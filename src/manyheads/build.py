@@ -86,11 +86,17 @@ def trainer(cfg: DictConfig, folder: Path, extra: list[Callback]) -> Trainer:
 
 
 def refuse_absent(cfg: DictConfig) -> None:
-    """Raises UserError where the run asks for a GPU and there is none."""
-    if str(cfg.trainer.accelerator) in ("gpu", "cuda") and not torch.accelerator.is_available():
+    """Raises UserError where the run asks for what only a GPU has, and there is none."""
+    asked, found = str(cfg.trainer.accelerator), torch.accelerator.is_available()
+    if asked in ("gpu", "cuda") and not found:
         raise UserError(
-            f"trainer.accelerator={cfg.trainer.accelerator}: torch finds no GPU here; take trainer=cpu, or ddp_sim "
-            "or fsdp_sim to try two processes."
+            f"trainer.accelerator={asked}: torch finds no GPU here; take trainer=cpu, or ddp_sim or fsdp_sim to try "
+            "two processes."
+        )
+    if str(cfg.trainer.precision) == "16-mixed" and (asked == "cpu" or (asked == "auto" and not found)):
+        # Lightning would take bf16-mixed instead.
+        raise UserError(
+            "trainer.precision=16-mixed is for GPUs: on a CPU take bf16-mixed, which also needs no scaling."
         )
 
 

@@ -211,20 +211,21 @@ def test_in_a_sweep_and_in_a_search_as_well(alone, tmp_path, search):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed", "bf16-true"])
-def test_every_precision_trains_on_a_cpu(tmp_path, precision):
-    asked = ("trainer.max_epochs=1", f"trainer.precision={precision}", "preflight=false")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_low_precision_trains_on_a_cpu(tmp_path, precision):
+    asked = (*RECIPE, f"trainer.precision={precision}")
     done = command.train(*asked, folder=tmp_path / "run")
     assert done.returncode == 0, done.stderr
     found = command.metrics(tmp_path / "run")
     assert found["train"]["steps"] > 10
-    assert found["val"]["loss"] < 6.1  # ln 400 is where it starts, and a label smoothing above it
+    assert found["val"]["loss"] < 5.5  # it begins above ln 400 = 6.0
 
 
 REFUSED = {
     ("trainer=fsdp_sim", "trainer.precision=16-mixed"): "trainer.precision=16-mixed does not go with trainer=fsdp",
     ("trainer=fsdp_sim", "callbacks=ema"): "callbacks=ema keeps a second model whole",
     ("trainer.strategy=fsdp",): "take trainer=fsdp",
+    ("trainer=cpu", "trainer.precision=16-mixed"): "trainer.precision=16-mixed is for GPUs",
     ("trainer=fsdp",): "torch finds no GPU here",
     ("trainer.num_nodes=2",): "start the run on every node by torchrun, or by srun",
 }

@@ -32,12 +32,13 @@ def apply(args: Namespace, conf: Path) -> None:
         return
     if args.multirun:
         raise UserError(f"{asked} is no sweep: name its folder for -m to go on with, or leave out -m for a single run.")
-    automatic = asked == "auto"
+    automatic, follows = asked == "auto", _follows()
     folder = _unfinished(others, conf) if automatic else run_folder(asked)
     os.environ[CHOSEN] = str(folder or "")
     args.overrides = others
-    if folder is None:
+    if folder is None and not follows:
         print("resume=auto: there is no unfinished run of this command, so a new one starts.")
+    if folder is None:
         return
     # What auto found was started by this very command: its choices are in its config already.
     args.overrides = _kept_in(folder) + (_hydras(others) if automatic else _values(others, conf))
@@ -147,7 +148,7 @@ def _stored(folder: Path) -> str:
 
 def _unfinished(overrides: list[str], conf: Path) -> Path | None:
     """The run that this command started last, if it has not finished."""
-    if CHOSEN in os.environ and any(rank in os.environ for rank in ("LOCAL_RANK", "SLURM_PROCID")):
+    if _follows():
         return Path(os.environ[CHOSEN]) if os.environ[CHOSEN] else None
     wanted = _canonical(overrides)
     started = [path for path in _outputs(overrides, conf).rglob("overrides.yaml") if path.parent.name != ".hydra"]
@@ -157,8 +158,13 @@ def _unfinished(overrides: list[str], conf: Path) -> Path | None:
     return None
 
 
+def _follows() -> bool:
+    """Whether another process of the run has chosen."""
+    return CHOSEN in os.environ and any(rank in os.environ for rank in ("LOCAL_RANK", "SLURM_PROCID"))
+
+
 def _outputs(overrides: list[str], conf: Path) -> Path:
-    for override in overrides:
+    for override in reversed(overrides):  # as Hydra has it: the last one counts
         if _key(override) == "paths.outputs" and (parsed := _parsed(override)):
             return Path(str(parsed.value()))
     return Path(OmegaConf.load(conf / "paths" / "default.yaml").outputs)
