@@ -128,7 +128,9 @@ class Run:
     def choose_weights(self) -> None:
         """best.ckpt holds what the run stands by: the best weights that training came through, or a better rival."""
         self.evaluator = build.evaluator(self.cfg, self.folder)
-        if not self.best.exists():
+        validated = self.best.exists()
+        self.evaluator.strategy.barrier()  # all have looked before one writes
+        if not validated:
             # No validation came; Last always saves when a training ends.
             self._write_best(checkpoints.load(checkpoints.newest(self.best.parent)))
         chosen, kept = checkpoints.load(self.best), average.recent(self.best.parent)
@@ -246,7 +248,7 @@ class Run:
         ranks.end_now(f"{reason}. Go on with: python train.py resume={self.folder}")
 
     def _roomier(self) -> str:
-        return roomier(self.cfg, self.data, self.cost.growth.peak())
+        return roomier(self.cfg, self.data, None if self._forks else self.cost.growth.peak())
 
     def _start(self) -> Path | None:
         """The checkpoint to go on from."""

@@ -10,9 +10,12 @@ from omegaconf import OmegaConf
 
 from manyheads import build
 from manyheads.config.compose import compose
+from manyheads.errors import UserError
 from manyheads.estimate import estimate as module
+from manyheads.estimate import machine
 from manyheads.estimate.batches import extent, largest, resized
 from manyheads.estimate.estimate import Estimator, device_of
+from manyheads.estimate.foresee import foresee
 from manyheads.estimate.show import refusal, size
 
 CPU = torch.device("cpu")
@@ -148,3 +151,23 @@ class TestCommand:
         assert list(cost["peak_memory_by_device"]) == ["rank 0, cpu"]
         assert cost["flops_per_token"] > 0
         assert (cost["energy_joules"] is None) == cost["energy_source"].startswith("none: ")
+
+
+def test_a_run_whose_weights_alone_are_too_many_is_refused(pairs, monkeypatch):
+    cfg, data = pairs
+    monkeypatch.setattr(module, "memory", lambda device: 1000)
+    with pytest.raises(UserError, match="take a smaller model or a machine with more memory"):
+        foresee(cfg, data)
+
+
+def test_pages_of_files_count_as_free(tmp_path, monkeypatch):
+    for name, text in {
+        "memory.max": "1000",
+        "memory.current": "900",
+        "memory.stat": "anon 300\ninactive_file 550",
+    }.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(machine, "GROUP", tmp_path)
+    assert machine._group() == [650]
+    (tmp_path / "memory.max").write_text("max")
+    assert machine._group() == []

@@ -55,7 +55,7 @@ def test_a_stopped_sweep_goes_on(folder, package, launcher, name):
 @pytest.mark.parametrize(("package", "launcher"), LAUNCHERS)
 def test_a_search_runs_there_too(folder, package, launcher):
     search = ("hparams_search=optuna", "optimizer.lr=interval(0,1)", "hydra.sweeper.n_trials=3", "hydra.sweep.dir=s")
-    code, out, err = run(folder, *search, *launcher)
+    code, out, err = run(folder, *search, *launcher, "sweep.jobs=2")
     assert code == 0, err
     assert "3 trials: " in out
     assert list(metrics(folder / "s")) == [0, 1, 2]

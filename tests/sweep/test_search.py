@@ -9,7 +9,7 @@ from manyheads.errors import UserError
 from manyheads.sweep.job import Job, Outcome
 from manyheads.sweep.search import Search, combinations, directions
 from manyheads.sweep.space import Axis
-from manyheads.sweep.storage import TRIAL, opened
+from manyheads.sweep.storage import JOURNAL, TRIAL, mend, opened
 
 AXES = {"lr": Axis(low=1e-4, high=1e-1, log=True), "layers": Axis(low=1, high=4), "kind": Axis(choices=("a", "b"))}
 VALUES = {"kind": Axis(choices=("a", "b", "c")), "layers": Axis(low=2, high=6, step=2)}
@@ -184,3 +184,20 @@ def test_directions(names, given, expected):
 def test_no_direction_is_guessed(names, given, words):
     with pytest.raises(UserError, match=words):
         directions(names, given, "val/loss", "min")
+
+
+def test_a_journal_whose_last_line_was_cut_off_goes_on(tmp_path):
+    """As a disk leaves it that was full in the middle of a line."""
+    first = search(tmp_path, trials=3)
+    jobs = first.jobs(make, [])
+    first.tell(Outcome(next(jobs), "finished", None, 1.0))
+    path = tmp_path / JOURNAL
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code":4,"worker_')
+    mend(tmp_path)
+    assert path.read_bytes() == whole
+    again = search(tmp_path, trials=3)
+    for job in again.jobs(make, []):
+        again.tell(Outcome(job, "finished", None, 1.0))
+    assert [trial.state.name for trial in again.study.trials] == ["COMPLETE"] * 3
+    mend(tmp_path / "nothing")

@@ -191,6 +191,7 @@ MISTAKES = {
     ("seed=choice(1,2)", "optimized_metric=val/bleu"): "Is a small val/bleu better",
     ("seed=choice(1,2)", "optimized_metric=null"): "needs to know what is best",
     ("seed=choice(1,2)", "hydra/launcher=basic"): "hydra/launcher=processes, ray, slurm",
+    ("seed=choice(1,2)", "hydra/launcher=submitit_local"): "say by sweep.jobs=N",
     ("optimizer.lr=interval(0,1)", "hydra/sweeper/sampler=grid"): "a grid has no values for interval()",
 }
 

@@ -38,13 +38,13 @@ def stepped(batches):
     w, mean = weight(), StepMean()
     optimizer = torch.optim.SGD([w], 0.1)
     for words in batches:
-        loss, shown = mean.add(loss_of(w, words), len(words), len(batches))
+        loss = mean.add(loss_of(w, words), len(words), len(batches))
         (loss / len(batches)).backward()
     if dist.is_initialized():  # as DDP and FSDP do
         dist.all_reduce(w.grad)
         w.grad /= dist.get_world_size()
     mean.close(optimizer)
-    return shown, w.grad
+    return mean.mean, w.grad
 
 
 def test_batches_of_a_step_weigh_as_much_as_they_hold():
@@ -60,14 +60,14 @@ def test_each_step_begins_anew():
     mean, w = StepMean(), weight()
     for words in (WORDS, WORDS[:2]):
         for batch in words:
-            _, shown = mean.add(loss_of(w, batch), len(batch), 4)
+            mean.add(loss_of(w, batch), len(batch), 4)
         mean.close(torch.optim.SGD([w], 0.1))
-    torch.testing.assert_close(shown, loss_of(weight(), torch.cat(WORDS[:2])).detach())
+    torch.testing.assert_close(mean.mean, loss_of(weight(), torch.cat(WORDS[:2])).detach())
 
 
 def test_alone_nothing_is_touched():
     loss = loss_of(weight(), WORDS[0])
-    assert StepMean().add(loss, 3, 1)[0] is loss
+    assert StepMean().add(loss, 3, 1) is loss
 
 
 def _rank(rank, folder, dealt):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 
 from manyheads.errors import UserError
+from manyheads.task.step_mean import StepMean
 from manyheads.training.checkpoints import AtomicIO, Last
 from manyheads.training.guard import Guard, _length, _numbers
 
@@ -21,15 +23,24 @@ STEPS = 30
 
 
 class Line(LightningModule):
-    """Fits a line; `factors` scale the loss of single batches."""
+    """Fits a line; `factors` scale the loss of single batches, `weights` say over how much it is a mean."""
+
+    weights: ClassVar[dict[int, int]] = {}
 
     def __init__(self, factors=None):
         super().__init__()
         torch.manual_seed(1)
-        self.line, self.factors = nn.Linear(3, 1), factors or {}
+        self.line, self.factors, self.step_mean = nn.Linear(3, 1), factors or {}, StepMean()
 
     def training_step(self, batch, index):
+        loss = self.loss(batch, index)
+        return self.step_mean.add(loss, self.weights.get(index, 8), self.trainer.accumulate_grad_batches)
+
+    def loss(self, batch, index):
         return loss_of(self.line, batch) * self.factors.get(index, 1.0)
+
+    def on_before_optimizer_step(self, optimizer):
+        self.step_mean.close(optimizer)
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=0.05, weight_decay=0.1)
@@ -145,10 +156,22 @@ def test_batches_of_one_step_are_looked_at_together(tmp_path):
         assert watching.skipped == skipped
 
 
+def test_a_batch_of_a_step_counts_for_as_much_as_it_holds(tmp_path):
+    """No batch is a spike for being the longest or the shortest of its step."""
+
+    class Uneven(Flat):
+        weights: ClassVar[dict[int, int]] = {12: 1, 17: 1000}
+
+    watching = guard(spike=1.01, window=3)
+    fit(tmp_path, Uneven(), watching, accumulate_grad_batches=2)
+    assert watching.skipped == 0
+    assert list(watching._recent) == pytest.approx([1.0] * 3)
+
+
 class Flat(Line):
     """The loss is 1, whatever the weights are."""
 
-    def training_step(self, batch, index):
+    def loss(self, batch, index):
         loss = loss_of(self.line, batch)
         return (loss / loss.detach()) * self.factors.get(index, 1.0)
 
@@ -183,8 +206,8 @@ def test_under_a_scaler_the_loss_is_still_watched(tmp_path):
 class ByNumber(Line):
     """Knows its batches by number, so that a resumed training goes on with the next one."""
 
-    def training_step(self, batch, index):
-        return super().training_step(batches()[index], index)
+    def loss(self, batch, index):
+        return super().loss(batches()[index], index)
 
 
 class Cut(Callback):
@@ -243,7 +266,7 @@ def test_settings_that_make_no_sense(wrong):
 class OnRanks(ByNumber):
     """Each rank has a half of each batch; factors by rank."""
 
-    def training_step(self, batch, index):
+    def loss(self, batch, index):
         half = batches()[index].chunk(2)[self.global_rank]
         return loss_of(self.line, half) * self.factors[self.global_rank].get(index, 1.0)
 

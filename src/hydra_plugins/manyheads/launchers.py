@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 class ProcessLauncher(Launcher):
     """On this machine. grace: seconds in which a job that is told to stop may save itself."""
 
+    bounded = True
+    """Whether jobs that are too many wait here, where `sweep.jobs` says no number, and not in someone else's queue."""
+
     def __init__(self, jobs: int | None, grace: float) -> None:
         self.jobs, self.grace = jobs, grace
 
@@ -64,6 +67,8 @@ class ProcessLauncher(Launcher):
 class RayLauncher(ProcessLauncher):
     """On Ray (manyheads.sweep.on_ray)."""
 
+    bounded = False
+
     def __init__(self, jobs: int | None, grace: float, num_cpus: float, num_gpus: float, init: dict[str, Any]) -> None:
         super().__init__(jobs, grace)
         self.num_cpus, self.num_gpus, self.init = num_cpus, num_gpus, init
@@ -74,6 +79,8 @@ class RayLauncher(ProcessLauncher):
 
 class SlurmLauncher(ProcessLauncher):
     """On SLURM, or in submitit's local mode (manyheads.sweep.on_slurm)."""
+
+    bounded = False
 
     def __init__(self, jobs: int | None, grace: float, cluster: str, parameters: dict[str, Any]) -> None:
         super().__init__(jobs, grace)

@@ -15,7 +15,7 @@ from manyheads.config.refusals import objectives
 from manyheads.errors import UserError
 from manyheads.sweep.search import Search, combinations, directions, is_grid
 from manyheads.sweep.space import Axis, read_space
-from manyheads.sweep.storage import optuna_module
+from manyheads.sweep.storage import mend, optuna_module
 from manyheads.sweep.sweep import conclude, described
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,11 @@ class OptunaSweeper(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
         if not isinstance(self.launcher, ProcessLauncher):
             raise UserError("A search runs its trials by hydra/launcher=processes, ray, slurm or submitit_local.")
+        if self.launcher.jobs is None and not self.launcher.bounded:
+            raise UserError(
+                "A search draws each trial by what the ones before it found, so that not all may be queued at once: "
+                "say by sweep.jobs=N how many run side by side."
+            )
         self.metrics = objectives(config)
         if not self.metrics:
             raise UserError("A search needs to know what is best: give optimized_metric=val/loss, or another metric.")
@@ -57,6 +62,7 @@ class OptunaSweeper(Sweeper):
         sweep = self.launcher.sweep
         sweep.begin()
         atomic.write_text(sweep.folder / "multirun.yaml", OmegaConf.to_yaml(self.config))
+        mend(sweep.folder)
         search = Search(sweep.folder, axes, wanted, self.sampler, self.pruner, trials)
         failed = []
         for outcome in self.launcher.run(search.jobs(sweep.job, fixed)):

@@ -18,7 +18,9 @@ RESUMABLE = (
     "sweep.",
     "hydra.",
     "paths.",
+    "hydra/",
     "logger.",
+    "trainer",
     "trainer.max_",
     "trainer.accelerator",
     "trainer.devices",
@@ -27,9 +29,13 @@ RESUMABLE = (
     "trainer.enable_progress_bar",
     "trainer.limit_test_batches",
     "trainer.log_every_n_steps",
+    "trainer.profiler",
     "callbacks.last.",
     "callbacks.average.",
     "callbacks.guard.",
+    "callbacks.ranks.",
+    "compile",
+    "activation_checkpointing",
     "task.search.",
     "task.translated",
     "data.path",
@@ -48,10 +54,16 @@ def refuse(cfg: DictConfig, overrides: list[str]) -> None:
 
 
 def _changed(cfg: DictConfig, overrides: list[str]) -> str | None:
-    changed = [o for o in overrides if not o.lstrip("+~").startswith(RESUMABLE)] if cfg.resume is not None else []
+    changed = [o for o in overrides if not _resumable(o)] if cfg.resume is not None else []
     if not changed:
         return None
     return f"{changed[0]} cannot change in the middle of a run, which goes on as it began: leave it out, or start anew."
+
+
+def _resumable(override: str) -> bool:
+    """An entry of RESUMABLE that ends in a mark stands for all keys that begin so."""
+    key = override.lstrip("+~").partition("=")[0]
+    return key in RESUMABLE or key.startswith(tuple(name for name in RESUMABLE if name[-1] in "._/"))
 
 
 def _untrained(cfg: DictConfig) -> str | None:

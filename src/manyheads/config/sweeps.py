@@ -10,6 +10,7 @@ from manyheads.errors import UserError
 
 BOOK = "sweep.yaml"
 FREE = (
+    "force",
     "sweep.",
     "hydra.mode",
     "hydra.run.",
@@ -30,7 +31,11 @@ def again(folder: Path, overrides: list[str]) -> list[str]:
         if not key_of(override).startswith(FREE):
             raise UserError(f"{override} cannot change in the middle of a sweep: leave it out, or start anew.")
     kept = [override for override in overrides if key_of(override) != "hydra.sweep.dir"]
-    return [*read(folder), *kept, f"hydra.sweep.dir={quoted(folder.absolute())}"]
+    begun = read(folder)
+    if any(key_of(override) == "hydra/launcher" for override in kept):
+        # What was said to the launcher from before means nothing to another one.
+        begun = [line for line in begun if not key_of(line).startswith(("hydra/launcher", "hydra.launcher."))]
+    return [*begun, *kept, f"hydra.sweep.dir={quoted(folder.absolute())}"]
 
 
 def read(folder: Path) -> list[str]:

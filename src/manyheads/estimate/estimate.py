@@ -16,7 +16,6 @@ bytes at that of a copy, whichever is longer, and what calling one costs; all th
 """
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -147,10 +146,6 @@ def device_of(cfg: DictConfig) -> torch.device:
     accelerator = str(cfg.trainer.accelerator)
     gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda", 0) if gpu else torch.device("cpu")
-
-
-def kinds(peak: Peak) -> Counter[str]:
-    return Counter(peak.kinds)
 
 
 def _processes(cfg: DictConfig) -> int:

@@ -62,9 +62,11 @@ def _longest(cfg: DictConfig, imagination: Imagination, batch: Batch, length: in
     places = sorted({max(16, length // 2), max(32, length), max(64, 2 * length)})
     held = [_held(imagination, resized(batch, 1, place)) for place in places]
     longest = _root(np.polyfit(np.array(places, float), np.array(held, float), 2), room, places[-1])
+    if longest <= 1:  # the weights alone are too much
+        return None
     found = min(LONGEST, longest)
     budget = resized(batch, 1, found).cells if found < LONGEST else 2 * found
-    return f"data.{key}={found} data.batch_tokens={budget}" if found > 1 else None
+    return f"data.{key}={found} data.batch_tokens={budget}"
 
 
 def _length_key(cfg: DictConfig) -> str | None:

@@ -28,6 +28,7 @@ def tell(cfg: DictConfig) -> None:
     chosen, overrides = str(hydra.runtime.choices.get("attention")), list(hydra.overrides.task)
     name_layers(cfg, chosen, overrides)
     refusals.refuse(cfg, overrides)
+    build.refuse_absent(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build.data(cfg)
     data.prepare_data()

@@ -27,6 +27,14 @@ class Machine:
     call: float
 
 
+GROUP = Path("/sys/fs/cgroup")
+GROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+"""Files of a control group: its limit, what it uses, and of that the pages of files by this name."""
+
+
 def machine(device: torch.device, precision: str) -> Machine:
     return Machine(matmul_ceiling(device, precision), _moved(device), _call(device))
 
@@ -42,12 +50,13 @@ def memory(device: torch.device) -> int:
 
 def _group() -> list[int]:
     """What the control group leaves (v2, then v1); nothing where none limits."""
-    places = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
     found = []
-    for limit, used in places:
-        with suppress(OSError, ValueError):
-            most, now = (int(Path("/sys/fs/cgroup", name).read_text()) for name in (limit, used))
-            found.append(most - now)
+    for limit, used, parts, cache in GROUPS:
+        with suppress(OSError, ValueError, KeyError):
+            most, now = (int((GROUP / name).read_text()) for name in (limit, used))
+            # Pages of files count as used, but are given back when they are needed.
+            lines = dict(line.split() for line in (GROUP / parts).read_text().splitlines())
+            found.append(max(0, most - now + int(lines[cache])))
     return found
 
 

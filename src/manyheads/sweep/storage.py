@@ -34,6 +34,21 @@ def storage(path: str | Path) -> "optuna.storages.JournalStorage":
     return optuna_module().storages.JournalStorage(journal.JournalFileBackend(str(path)))
 
 
+def mend(folder: Path) -> None:
+    """Takes away a last line that was cut off, as a full disk leaves it: Optuna could not read what comes behind it.
+
+    Only while nobody else writes: under the lock of the sweep, before its first job.
+    """
+    path = folder / JOURNAL
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+
+
 def opened(path: str, name: str) -> "optuna.Study":
     """The study as a job sees it: with the pruner that the search chose."""
     study = optuna_module().load_study(study_name=name, storage=storage(path))

@@ -63,7 +63,7 @@ class Task(LightningModule, ABC):
         self.model, self.spec, self.monitor, self.mode = model, spec, monitor, mode
         self._optimizer, self._schedule = optimizer, schedule
         self._means: dict[str, dict[str, Mean]] = {}
-        self._step_mean = StepMean()
+        self.step_mean = StepMean()
         self.config: dict[str, Any] = {}
         self.trained: dict[str, float] = {}
         """What `report` said last of the training; a run that goes on behind its end knows it by this alone."""
@@ -93,12 +93,12 @@ class Task(LightningModule, ABC):
         result = self.step(batch)
         self.count("train", result)
         over = result.count if result.over is None else result.over
-        loss, mean = self._step_mean.add(result.loss, over, self.trainer.accumulate_grad_batches)
-        self.log("train/loss", mean, prog_bar=True, batch_size=result.count)
+        loss = self.step_mean.add(result.loss, over, self.trainer.accumulate_grad_batches)
+        self.log("train/loss", self.step_mean.mean, prog_bar=True, batch_size=result.count)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        self._step_mean.close(optimizer)
+        self.step_mean.close(optimizer)
 
     def on_train_epoch_end(self) -> None:
         self.report("train", {"loss": "train/loss_epoch"})

@@ -12,29 +12,36 @@ from manyheads.training.collectives import add_up, processes
 
 
 class StepMean:
-    """Call `add` for each batch, and `close` when the optimizer has the gradients of all of them."""
+    """Call `add` for each batch, and `close` when the optimizer has the gradients of all of them.
+
+    mean: of the step so far, over all ranks.
+    """
 
     def __init__(self) -> None:
         self._first: Tensor | None = None
         self._sums: Tensor | None = None
         self._batches = 1
+        self.mean: Tensor | None = None
 
-    def add(self, loss: Tensor, over: Tensor | int, batches: int) -> tuple[Tensor, Tensor]:
-        """What to differentiate, and the mean of the step so far, over all ranks.
+    def add(self, loss: Tensor, over: Tensor | int, batches: int) -> Tensor:
+        """What to differentiate.
 
         loss: a mean over `over`. batches: of one step, on each rank. What is differentiated is weighed against the
         step's first batch: how much the others will hold is not known before they come.
         """
         ranks = processes()
         if ranks * batches == 1:
-            return loss, loss.detach()
+            self.mean = loss.detach()
+            return loss
         own = torch.as_tensor(over, dtype=torch.float64, device=loss.device)
         sums = torch.stack([loss.detach() * own, own])
         add_up(sums)
+        sums[1].clamp_(min=1)
         first = self._first is None
         self._first, self._sums = (sums[1], sums) if first else (self._first, self._sums + sums)
         self._batches = batches
-        return loss * (ranks * own / self._first).to(loss.dtype), (self._sums[0] / self._sums[1]).to(loss.dtype)
+        self.mean = (self._sums[0] / self._sums[1]).to(loss.dtype)
+        return loss * (ranks * own / self._first).to(loss.dtype)
 
     def close(self, optimizer: Optimizer) -> None:
         """Weighs the gradients against all that the step held."""

@@ -86,17 +86,20 @@ class Last(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        if not _whole(trainer, index):
-            return
+        if _whole(trainer, index):
+            self._look(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where every step of an epoch meets a validation, no other moment is whole."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
         told = self._agreed(trainer)
         if told or trainer.global_step >= self._saved + self.every:
             self._save(trainer)
-            _obey(told, trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        told = self._agreed(trainer)
         self._save(trainer)
-        _obey(told, trainer)
 
     def _save(self, trainer: Trainer) -> None:
         last, self._saved = folder_of(trainer) / "last.ckpt", trainer.global_step
@@ -106,6 +109,10 @@ class Last(Callback):
             if last.exists():
                 last.replace(last.with_name("previous.ckpt"))
             partial.replace(last)
+        told = self._agreed(trainer)  # while it was written, too
+        if told:
+            log.info("%s: stopped after step %s.", signal.Signals(told).name, trainer.global_step)
+            raise Interrupted(told, trainer.global_step)
 
     def _agreed(self, trainer: Trainer) -> int:
         """The signal that any rank was told to stop by; 0 for none."""
@@ -121,12 +128,6 @@ class Last(Callback):
             raise Interrupted(number)
         # No logging in a handler, which may come while a line is being written.
         self._told = self._told or number
-
-
-def _obey(told: int, trainer: Trainer) -> None:
-    if told:
-        log.info("%s: stopped after step %s.", signal.Signals(told).name, trainer.global_step)
-        raise Interrupted(told, trainer.global_step)
 
 
 def _whole(trainer: Trainer, index: int) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from manyheads.errors import UserError
-from manyheads.training.collectives import add_up
+from manyheads.training.checkpoints import folder_of
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ class Guard(Callback):
     optimizer stay as they were, and counts; more than `patience` in a row end the run too. spike: None for no such
     limit.
 
-    Ranks look at the mean of their losses and at gradients that were averaged already, so that all decide alike. A
+    The loss is the mean over all that the step holds (`Task.step_mean`), on all ranks, whose gradients were averaged
+    already, so that all decide alike. A
     gradient scaler (16-mixed) leaves steps with infinite gradients out by itself while it looks for its scale: those
     are no faults. No checkpoint is written of weights that are no numbers.
     """
@@ -40,27 +41,20 @@ class Guard(Callback):
         self.on_fault, self.spike, self.patience = on_fault, spike, patience
         self.skipped, self._in_a_row = 0, 0
         self._recent: deque[float] = deque(maxlen=window)
-        self._losses: list[Tensor] = []
-
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        scaler = _scaler(trainer)
-        # A scaler has multiplied it already; the batches of one step each count for their share.
-        scale = trainer.accumulate_grad_batches / (1.0 if scaler is None else scaler.scale(torch.ones_like(loss)))
-        self._losses.append(loss.detach() * scale)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        loss, steep = self._measured(trainer, optimizer)
+        loss, steep = _measured(trainer, pl_module.step_mean.mean.float(), optimizer)
         fault = self._fault(loss, steep)
         if fault is None:
             self._recent.append(loss)
             self._in_a_row = 0
             return
-        self.skipped, self._in_a_row = self.skipped + 1, self._in_a_row + 1
         if self.on_fault == "stop":
             raise UserError(f"{_place(trainer)} {fault}. {_advice(trainer)} callbacks.guard.on_fault=skip.")
-        if self._in_a_row > self.patience:
+        if self._in_a_row == self.patience:
             before = f"{self.patience} steps before it were left out"
             raise UserError(f"{_place(trainer)} {fault}, and {before}. {_advice(trainer)} callbacks.guard.patience=…")
+        self.skipped, self._in_a_row = self.skipped + 1, self._in_a_row + 1
         log.warning("%s %s: the step is left out.", _place(trainer), fault)
         for weight in _weights(optimizer):
             weight.grad = None
@@ -79,15 +73,6 @@ class Guard(Callback):
         self.skipped, self._in_a_row = state_dict["skipped"], state_dict["in_a_row"]
         self._recent.extend(state_dict["recent"])
 
-    def _measured(self, trainer: Trainer, optimizer: Optimizer) -> tuple[float, float]:
-        """The mean loss of the step over all ranks, and the length of its gradient."""
-        loss = torch.stack(self._losses).float().mean()
-        self._losses = []
-        add_up(loss)
-        steep = torch.zeros_like(loss) if _scaler(trainer) is not None else _length(optimizer).to(loss)
-        loss, steep = torch.stack([loss / trainer.world_size, steep]).tolist()  # one wait for the device
-        return loss, steep
-
     def _fault(self, loss: float, steep: float) -> str | None:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
@@ -101,15 +86,21 @@ class Guard(Callback):
         return None
 
 
+def _measured(trainer: Trainer, loss: Tensor, optimizer: Optimizer) -> tuple[float, float]:
+    """The loss of the step, and the length of its gradient."""
+    steep = torch.zeros_like(loss) if _scaler(trainer) is not None else _length(optimizer).to(loss)
+    loss, steep = torch.stack([loss, steep]).tolist()  # one wait for the device
+    return loss, steep
+
+
 def _place(trainer: Trainer) -> str:
     return f"At step {trainer.global_step + 1}"
 
 
 def _advice(trainer: Trainer) -> str:
-    return (
-        "Try a lower optimizer.lr or a smaller trainer.gradient_clip_val in a new run, or go on from what was saved: "
-        f"resume={trainer.default_root_dir}"
-    )
+    saved = any(folder_of(trainer).glob("*.ckpt"))
+    onwards = f"go on from what was saved: resume={trainer.default_root_dir}" if saved else "leave such steps out:"
+    return f"Try a lower optimizer.lr or a smaller trainer.gradient_clip_val in a new run, or {onwards}"
 
 
 def _scaler(trainer: Trainer) -> Any:
