@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from manyheads.errors import UserError
 
@@ -41,9 +42,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def beside(path: Path) -> Path:
-    """The name under which this process writes what will be `path`."""
+    """A name under which this process writes what will be `path`: another one each time, for its threads."""
     # The same folder, so that the same disk: only then is the last step one step.
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{uuid4().hex[:8]}.{os.getpid()}.partial")
 
 
 def clear(folder: Path, name: str = "*") -> None:

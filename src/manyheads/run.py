@@ -196,6 +196,14 @@ class Run:
             trial.verify()
 
     def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> bool:
+        try:
+            return self._end(problem)
+        finally:
+            if self.writes:
+                self.lock.close()
+
+    def _end(self, problem: BaseException | None) -> bool:
+        """Writes down how the run ended; True where that is no fault."""
         self._signals.close()
         for watching in self._callbacks(Ranks):
             watching.stop()

@@ -107,7 +107,6 @@ def _make(folder: Path, fill: Callable[[Put], None]) -> None:
     partial = atomic.beside(folder)
     atomic.clear(folder.parent)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         files = {name: (partial / name).open("wb") for name in FIELDS}
         fill(lambda name, values: files[name].write(values.astype(FIELDS[name]).tobytes()))
