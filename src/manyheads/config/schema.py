@@ -22,10 +22,10 @@ class Schema:
     preflight: bool | None = None
     ckpt_path: str | None = None
     resume: str | None = None
-    estimate: bool = False
-    force: bool = False
-    compile: bool = False
-    activation_checkpointing: bool = False
+    estimate: bool = MISSING
+    force: bool = MISSING
+    compile: bool = MISSING
+    activation_checkpointing: bool = MISSING
     optimized_metric: Any = None  # a name or a list of names, which OmegaConf has no type for
     sweep: SweepKeys | None = None
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from manyheads import atomic
 from manyheads.errors import UserError
@@ -61,13 +61,16 @@ class Best(ModelCheckpoint):
         super().load_state_dict({**state_dict, "dirpath": self.dirpath})
 
 
-class Last(Callback):
+class Last(Checkpoint):
     """Saves `last.ckpt` every `every` optimizer steps, at the end, and when the run is told to stop.
 
     The one before is kept as `previous.ckpt`. SIGINT and SIGTERM are noted and obeyed after the step under way, so that
     what is saved is a state that training really passed through; a second SIGINT stops at once. Ranks ask each other
     after every step whether one of them was told, so that all save and leave at the same one: whoever went on alone
     would wait for the others for ever.
+
+    A Checkpoint to Lightning, which calls those behind all other callbacks and the task: what is saved at the end of an
+    epoch has been counted and reported.
     """
 
     def __init__(self, every: int) -> None:
@@ -89,7 +92,7 @@ class Last(Callback):
         if _whole(trainer, index):
             self._look(trainer)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Where every step of an epoch meets a validation, no other moment is whole."""
         self._look(trainer)
 
