@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from manyheads import atomic, build, preflight
 from manyheads.config import places, refusals
 from manyheads.config.layers import name_layers, title
+from manyheads.config.ranks import started
 from manyheads.data.base import save_spec
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
@@ -231,6 +232,9 @@ class Run:
         if isinstance(problem, Interrupted) and problem.step is not None:
             # All ranks left together: to the process that started this one, that is no failure of its own.
             raise SystemExit(0) from None
+        if not self.writes and found.sentence is None and isinstance(problem, UserError) and started() is None:
+            # Rank 0 says it: as its own mistake too, or as the word that was left for it.
+            raise SystemExit(1) from None
         if found.sentence is not None:
             raise UserError(found.sentence) from problem
 

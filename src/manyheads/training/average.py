@@ -9,6 +9,7 @@ from torch import Tensor
 
 from manyheads import atomic
 from manyheads.training.checkpoints import folder_of
+from manyheads.training.guard import numbers
 
 
 class KeepWeights(Callback):
@@ -23,6 +24,9 @@ class KeepWeights(Callback):
         # By all ranks together: each may hold a part of every tensor.
         weights = {name: value.cpu() for name, value in trainer.strategy.lightning_module_state_dict().items()}
         if not trainer.is_global_zero:
+            return
+        # Of weights that are no numbers there is no mean; the guard says what happened as soon as they are saved.
+        if not numbers(weights[name] for name, _ in pl_module.named_parameters()):
             return
         atomic.write(
             kept_in(folder_of(trainer)) / f"step_{trainer.global_step:08d}.pt", lambda path: torch.save(weights, path)

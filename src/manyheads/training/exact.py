@@ -1,5 +1,6 @@
 """A resumed run goes on as if it had never stopped: Lightning restores weights, optimizers and loops; this the dice."""
 
+import logging
 import random
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+log = logging.getLogger(__name__)
 
 
 class Dice(Callback):
@@ -25,6 +28,13 @@ class Dice(Callback):
         self._loaded = state_dict.get("ranks", [state_dict])  # an older version saved those of rank 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._loaded and len(self._loaded) != trainer.world_size:
+            log.warning(
+                "This run was saved by %d processes and goes on with %d: until the epoch ends, they read other batches "
+                "than those would have.",
+                len(self._loaded),
+                trainer.world_size,
+            )
         if trainer.global_rank > 0:  # all were given the same seed, so that their weights are the same
             torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 

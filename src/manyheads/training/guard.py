@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import deque
+from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
@@ -26,9 +27,8 @@ class Guard(Callback):
     limit.
 
     The loss is the mean over all that the step holds (`Task.step_mean`), on all ranks, whose gradients were averaged
-    already, so that all decide alike. A
-    gradient scaler (16-mixed) leaves steps with infinite gradients out by itself while it looks for its scale: those
-    are no faults. No checkpoint is written of weights that are no numbers.
+    already, so that all decide alike. A gradient scaler (16-mixed) leaves steps with infinite gradients out by itself
+    while it looks for its scale: those are no faults. No checkpoint is written of weights that are no numbers.
     """
 
     def __init__(self, on_fault: str, spike: float | None, window: int, patience: int) -> None:
@@ -60,7 +60,7 @@ class Guard(Callback):
             weight.grad = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if not _numbers(pl_module):
+        if not numbers(pl_module.parameters()):
             raise UserError(
                 f"{_place(trainer)} weights are NaN or infinite, so they are not saved: what was saved before stays. "
                 "Try a lower optimizer.lr."
@@ -116,8 +116,9 @@ def _length(optimizer: Optimizer) -> Tensor:
     return _full(nn.utils.get_total_norm(gradients))
 
 
-def _numbers(module: nn.Module) -> bool:
-    return bool(torch.stack([_full(weight.detach().isfinite().all()) for weight in module.parameters()]).all())
+def numbers(weights: Iterable[Tensor]) -> bool:
+    """Whether all of them are numbers: none NaN, none infinite."""
+    return bool(torch.stack([_full(weight.detach().isfinite().all()) for weight in weights]).all())
 
 
 def _full(found: Tensor) -> Tensor:

@@ -42,11 +42,12 @@ class Ranks(Callback):
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self.watch: Watch | None = None
+        self.folder = Path()
         self.die: Callable[[str], None] = lambda reason: None
 
     def prepare(self, trainer: Trainer, die: Callable[[str], None]) -> None:
         """Before the processes are started. die: ends this process at once, with a reason."""
-        self.die = die
+        self.die, self.folder = die, Path(trainer.default_root_dir)
         if hasattr(trainer.strategy, "_timeout"):  # an argument of all strategies that have several processes
             trainer.strategy._timeout = timedelta(seconds=self.timeout)
         if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) and trainer.global_rank == 0:
@@ -72,7 +73,7 @@ class Ranks(Callback):
     def _end(self, rank: int, code: int) -> None:
         for process in self.watch.processes:
             process.kill()
-        self.die(died(rank, code, None))
+        self.die(died(rank, code, _words(self.folder).get(rank)))
 
 
 class Watch(threading.Thread):
