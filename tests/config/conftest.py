@@ -24,6 +24,10 @@ FILES = {
         seed: 1
         train: true
         test: true
+        estimate: false
+        force: false
+        compile: false
+        activation_checkpointing: false
         sweep: {jobs: null}
         position: null
         model: null

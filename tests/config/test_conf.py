@@ -21,6 +21,7 @@ GROUPS = sorted(
 HANDED_IN = {
     "spec": "by build, from the data",
     "model": "by build",
+    "save_dir": "by build, the run's folder",
     "optimizer": "by build, and by the task to the schedule",
     "schedule": "by build",
     "total": "by the task, from the trainer",

@@ -19,6 +19,10 @@ FILES = {
         train: true
         test: true
         optimized_metric: null
+        estimate: false
+        force: false
+        compile: false
+        activation_checkpointing: false
         sweep: {jobs: null}
         position: null
         model: null

@@ -42,7 +42,7 @@ def apply(args: Namespace, conf: Path) -> None:
         return
     # What auto found was started by this very command: its choices are in its config already.
     args.overrides = _kept_in(folder) + (_hydras(others) if automatic else _values(others, conf))
-    args.config_name = _stored(folder)
+    args.config_name = _stored(folder, conf)
 
 
 def run_folder(text: str | Path) -> Path:
@@ -135,10 +135,14 @@ def _kept_in(folder: Path) -> list[str]:
     return [f"hydra.run.dir={quoted(folder)}", f"hydra.output_subdir=.hydra/resumed_{number}"]
 
 
-def _stored(folder: Path) -> str:
-    """Hands the run's config to Hydra in the place of conf/train.yaml; its name there."""
+def _stored(folder: Path, conf: Path) -> str:
+    """Hands the run's config to Hydra in the place of conf/train.yaml; its name there.
+
+    Keys that a run of an older version did not have yet are as they are there.
+    """
+    newer = yaml.safe_load((conf / "train.yaml").read_text(encoding="utf-8"))
     defaults = ["schema", {"optional hydra": "default"}, "_self_"]
-    content = {"defaults": defaults, **run_config(folder), "resume": str(folder)}
+    content = {**newer, **run_config(folder), "defaults": defaults, "resume": str(folder)}
     ConfigStore.instance().store(name="resumed", node=content, provider="manyheads")
     return "resumed"
 

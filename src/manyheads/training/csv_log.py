@@ -15,6 +15,9 @@ from manyheads import atomic
 class Csv(CSVLogger):
     """One row per logged step, in one file, however often the run was resumed."""
 
+    def __init__(self, save_dir: str, name: str, version: str, flush_logs_every_n_steps: int) -> None:
+        super().__init__(save_dir, name, version, flush_logs_every_n_steps=flush_logs_every_n_steps)
+
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
