@@ -289,8 +289,9 @@ def differences(one: Path, other: Path) -> list[str]:
     found = []
     for name in ("best", "last"):
         a, b = (_content(folder / "checkpoints" / f"{name}.ckpt") for folder in (one, other))
-        for part in ("state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step"):
+        for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
             found += [] if _same(a.get(part), b.get(part)) else [f"{name}.ckpt differs in {part}"]
+        found += [] if _same(_loops(a), _loops(b)) else [f"{name}.ckpt differs in loops"]
         for part in ("Dice", "Guard"):
             same = _same(a["callbacks"].get(part), b["callbacks"].get(part))
             found += [] if same else [f"{name}.ckpt differs in {part}"]
@@ -312,6 +313,16 @@ def _content(path: Path) -> dict[str, Any]:
     import torch
 
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _loops(content: dict[str, Any]) -> dict[str, Any]:
+    """Place in the data; but for how many epochs were left behind: where a run was stopped after its last one, Lightning
+    counts that when it trains on, and not when there is nothing left to train.
+    """
+    loops = content["loops"]
+    progress = loops["fit_loop"]["epoch_progress"]
+    done = {kind: {**counts, "completed": None} for kind, counts in progress.items()}
+    return {**loops, "fit_loop": {**loops["fit_loop"], "epoch_progress": done}}
 
 
 def _steps(folder: Path) -> int:

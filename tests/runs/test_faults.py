@@ -46,6 +46,7 @@ def test_out_of_memory_names_what_fits_and_that_does(tmp_path):
     found = command.metrics(tmp_path / "run")
     assert found["status"] == "failed"
     instead = re.search(r"set (data\.batch_tokens=(\d+))", sentence)
+    assert instead, sentence
     assert instead[1] in found["reason"]
     assert int(instead[2]) < 60000
     again = limited(room, *LARGE, *short, instead[1], folder=tmp_path / "again")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import command
 import pytest
@@ -49,7 +50,7 @@ def test_a_search_with_two_ranks_killed_and_started_again(tmp_path):
         *TWO,
         "trainer.strategy=ddp",
         "optimizer.lr=tag(log,interval(1e-6,1e-1))",
-        "hydra.sweeper.n_trials=5",
+        "hydra.sweeper.n_trials=4",
         "hydra.sweeper.pruner.n_startup_trials=1",
         "hydra.sweeper.pruner.n_warmup_steps=0",
         "hydra.sweep.dir=s",
@@ -57,15 +58,16 @@ def test_a_search_with_two_ranks_killed_and_started_again(tmp_path):
     process = command.started("train.py", *search, cwd=tmp_path)
     while not list(tmp_path.glob("s/2/checkpoints/*.ckpt")):
         assert process.poll() is None
+        time.sleep(0.2)
     process.kill()
     process.communicate()
     code, out, err = started(tmp_path, *search)
     assert code == 0, out + err
     found = told(tmp_path / "s")
-    assert list(found) == [0, 1, 2, 3, 4]
+    assert list(found) == [0, 1, 2, 3]
     assert {run["status"] for run in found.values()} == {"finished", "pruned"}
     pairs = [pair for per_job in hashes(tmp_path / "s").values() for pair in per_job]
-    assert len(pairs) >= 5
+    assert len(pairs) >= 4
     assert all(first == second for first, second in pairs)
     rates = {OmegaConf.load(tmp_path / "s" / str(n) / "config.yaml").optimizer.lr for n in found}
-    assert len(rates) == 5
+    assert len(rates) == 4
