@@ -316,8 +316,8 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _loops(content: dict[str, Any]) -> dict[str, Any]:
-    """Place in the data; but for how many epochs were left behind: where a run was stopped after its last one, Lightning
-    counts that when it trains on, and not when there is nothing left to train.
+    """Place in the data, but not how many epochs are completed: of a run that was stopped after its last one, Lightning
+    counts that one when it trains on, and not where nothing is left to train.
     """
     loops = content["loops"]
     progress = loops["fit_loop"]["epoch_progress"]
