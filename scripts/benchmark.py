@@ -1,4 +1,4 @@
-"""python scripts/benchmark.py pipeline|decoding|attention|compiled … ; --help lists them."""
+"""python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled … ; --help lists them."""
 
 from manyheads.measure.command import main
 

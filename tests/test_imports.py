@@ -15,23 +15,38 @@ ROOT = Path(manyheads.__file__).parent
 ARROWS = {
     "errors": set(),
     "atomic": {"errors"},
-    "config": {"errors"},
+    "config": {"atomic", "errors"},
     "attention": {"atomic", "errors"},
     "attention.load": {"config"},
     "position": {"attention", "errors"},
     "data": {"atomic", "errors"},
     "model": {"attention", "position", "data.base", "errors"},
     "preflight": {"attention", "model", "errors"},
-    "training": {"atomic", "errors"},
+    "training": {"atomic", "attention", "errors"},
+    "training.ranks": {"config.parent"},
     "task": {"atomic", "baseline", "model", "data", "training", "errors"},
     "pruning": {"model", "errors"},
     "analysis": {"attention", "model", "task", "errors"},
     "report": {"errors"},
     "build": {"attention", "config", "data", "model", "task", "training", "pruning", "analysis", "errors"},
+    "sweep": {"atomic", "config", "errors"},
     "load": {"build", "config", "data", "model", "task", "training", "errors"},
+    "estimate": {"attention", "build", "config", "data", "model", "task", "training", "errors"},
     "baseline": {"errors"},
     "predictions": {"load", "config", "data", "model", "task", "errors"},
-    "measure": {"atomic", "attention", "build", "load", "config", "data", "model", "task", "training", "errors"},
+    "measure": {
+        "atomic",
+        "attention",
+        "build",
+        "estimate",
+        "load",
+        "config",
+        "data",
+        "model",
+        "task",
+        "training",
+        "errors",
+    },
 }
 """What each part may import of the others, and single modules beyond their part.
 
@@ -131,7 +146,12 @@ def test_nothing_imports_the_entry():
     assert not [dotted(file) for file in files() if any(under(n, {"train"}) for n in own(file))]
 
 
-LIGHT = [file for file in files() if part(dotted(file)) in {"config", "errors", "__init__", "train"}]
+IN_A_JOB = {"sweep.trial", "sweep.samplers"}
+LIGHT = [
+    file
+    for file in files()
+    if part(dotted(file)) in {"config", "errors", "__init__", "train", "sweep"} and dotted(file) not in IN_A_JOB
+]
 
 
 @pytest.mark.parametrize("file", LIGHT, ids=dotted)
@@ -147,9 +167,12 @@ def test_the_command_line_waits_for_no_torch(file):
         "numpy",
         "einops",
         "jaxtyping",
+        "optuna",
+        "ray",
+        "submitit",
     }
     at_once = set(imported(_at_once(parsed(file)), dotted(file)))
-    found = at_once if part(dotted(file)) in {"train", "__init__"} else set(everything(file))
+    found = at_once if part(dotted(file)) in {"train", "__init__", "sweep"} else set(everything(file))
     assert not {name for name in found if part(name) in heavy}
 
 

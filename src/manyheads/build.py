@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
@@ -22,9 +23,11 @@ from manyheads.errors import UserError
 from manyheads.model.layers import CrossAttention
 from manyheads.model.pairing import pair
 from manyheads.model.shapes import DecoderOnly
-from manyheads.model.stack import Stack
+from manyheads.model.stack import Stack, blocks
 from manyheads.task.base import groups
+from manyheads.training.activation import recompute
 from manyheads.training.checkpoints import AtomicIO
+from manyheads.training.interrupts import AtOnce
 from manyheads.training.lines import ProgressLines
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -42,6 +45,8 @@ def model(cfg: DictConfig, spec: DataSpec) -> nn.Module:
     for reason in (_too_long(made, spec), _misplaced(cfg, made)):
         if reason is not None:
             raise UserError(reason)
+    if cfg.get("activation_checkpointing"):  # a run of an older version has no such key
+        recompute(blocks(made))
     return made
 
 
@@ -80,15 +85,38 @@ def trainer(cfg: DictConfig, folder: Path, extra: list[Callback]) -> Trainer:
     return _trainer(cfg, folder, [*callbacks, *extra], logger=loggers, plugins=[AtomicIO()])
 
 
+def refuse_absent(cfg: DictConfig) -> None:
+    """Raises UserError where the run asks for what only a GPU has, and there is none."""
+    asked, found = str(cfg.trainer.accelerator), torch.accelerator.is_available()
+    if asked in ("gpu", "cuda") and not found:
+        raise UserError(
+            f"trainer.accelerator={asked}: torch finds no GPU here; take trainer=cpu, or ddp_sim or fsdp_sim to try "
+            "two processes."
+        )
+    if str(cfg.trainer.precision) == "16-mixed" and (asked == "cpu" or (asked == "auto" and not found)):
+        # Lightning would take bf16-mixed instead.
+        raise UserError(
+            "trainer.precision=16-mixed is for GPUs: on a CPU take bf16-mixed, which also needs no scaling."
+        )
+
+
 def evaluator(cfg: DictConfig, folder: Path) -> Trainer:
     """What validates and tests finished weights: no callback of the training may touch them.
 
-    Where processes are forked, what they find stays with them: one process then evaluates.
+    Where processes are forked, what they find stays with them: one process then evaluates. Where they share weights
+    out, each now has all of them: ranks write different numbers of words, and cannot wait for each other meanwhile.
     """
     cfg = copy.deepcopy(cfg)
+    if shares(cfg):
+        cfg.trainer.strategy = "ddp"
     if "fork" in str(cfg.trainer.strategy) or "spawn" in str(cfg.trainer.strategy):
         cfg.trainer.strategy, cfg.trainer.devices = "auto", 1
-    return _trainer(cfg, folder, [], logger=False, enable_checkpointing=False, plugins=[AtomicIO()])
+    return _trainer(cfg, folder, [AtOnce()], logger=False, enable_checkpointing=False, plugins=[AtomicIO()])
+
+
+def shares(cfg: DictConfig) -> bool:
+    """Whether processes share the weights out among them."""
+    return "FSDP2" in str(cfg.trainer.strategy)
 
 
 def _trainer(cfg: DictConfig, folder: Path, callbacks: list[Callback], **arguments: Any) -> Trainer:

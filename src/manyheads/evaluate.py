@@ -47,6 +47,7 @@ def evaluate(asked: Evaluate) -> dict[str, Any]:
     cfg, moment = read_config(asked.run), time.strftime("%Y-%m-%d_%H-%M-%S")
     folder = asked.run / "evaluations" / f"{moment}-{uuid4().hex[:6]}"
     cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy = asked.accelerator, 1, "auto"
+    cfg.trainer.num_nodes = 1
     data, task = _data(asked, cfg), _task(asked, cfg)
     trainer = build.evaluator(cfg, folder)
     folder.mkdir(parents=True, exist_ok=True)

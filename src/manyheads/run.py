@@ -2,36 +2,50 @@
 
 import logging
 import math
-import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from manyheads import build, preflight
+from manyheads import atomic, build, preflight
 from manyheads.config import places, refusals
 from manyheads.config.layers import name_layers, title
+from manyheads.config.ranks import started
 from manyheads.data.base import save_spec
 from manyheads.errors import UserError
-from manyheads.training import average, checkpoints, record
+from manyheads.estimate.estimate import device_of
+from manyheads.estimate.foresee import foresee
+from manyheads.estimate.instead import roomier
+from manyheads.meeting import one_before_others
+from manyheads.model.stack import blocks
+from manyheads.sweep.trial import Pruned, reporting
+from manyheads.training import average, checkpoints, faults, interrupts, ranks, record
 from manyheads.training.checkpoints import AtomicIO
+from manyheads.training.compile import compile_blocks
 from manyheads.training.cost import Cost
 from manyheads.training.exact import Dice
+from manyheads.training.guard import Guard
+from manyheads.training.interrupts import Interrupted
 from manyheads.training.lock import lock
+from manyheads.training.memory import Growth
+from manyheads.training.one_config import OneConfig
 from manyheads.training.quiet import quiet_lightning
+from manyheads.training.ranks import Ranks
 from manyheads.training.table import COLUMNS, show_end
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Callback)
 
 
 class Run:
@@ -45,19 +59,26 @@ class Run:
         self.writes = rank_zero_only.rank == 0
         places.make_absolute(cfg)
         name_layers(cfg, str(hydra.runtime.choices.get("attention")), self.overrides)
-        refusals.refuse(cfg, self.overrides, sweeps=hydra.mode == RunMode.MULTIRUN)
+        refusals.refuse(cfg, self.overrides)
+        build.refuse_absent(cfg)
         if self.writes:
             self.lock = lock(self.folder, new=cfg.resume is None)
+            for part in (self.folder, self.best.parent, average.kept_in(self.best.parent)):
+                atomic.clear(part)
         choices = hydra.runtime.choices if cfg.resume is None else record.read_choices(self.folder)
         self.choices = {group: str(choices.get(group)) for group in GROUPS}
         self.choices["attention"] = title(cfg, self.choices["attention"])
         self.record = record.Record(self.folder, cfg, self.choices)
         self.cost, self.begun = Cost(), False
+        self.trial = reporting(refusals.objectives(cfg))
 
     def __enter__(self) -> "Run":
-        if self.writes and self.cfg.resume is None:
-            record.write_overrides(self.folder, self.overrides)
-            self._begin()
+        with ExitStack() as signals:
+            signals.enter_context(interrupts.raising())
+            if self.writes and self.cfg.resume is None:
+                record.write_overrides(self.folder, self.overrides)
+                self._begin()
+            self._signals = signals.pop_all()
         return self
 
     def build(self) -> None:
@@ -65,12 +86,15 @@ class Run:
         seed_everything(self.cfg.seed, workers=True, verbose=False)
         self.data = build.data(self.cfg)
         self._take_what_it_read()
-        self.data.prepare_data()
+        one_before_others(self.data.prepare_data)
         self.data.setup("fit")
-        self.model = build.model(self.cfg, self.data.spec)
-        self.task = build.task(self.cfg, self.model, self.data.spec)
-        self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
-        self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost])
+        if self.cfg.train and self.writes:
+            self.cost.predicted = foresee(self.cfg, self.data)
+        self.cost.growth = Growth(device_of(self.cfg))
+        self._make_task()
+        self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost, OneConfig(), *self.trial])
+        for watching in self._callbacks(Ranks):
+            watching.prepare(self.trainer, self._die)
         log.info("%s", self._summary())
         self.start = self._start()
         if self.start is not None:
@@ -84,22 +108,30 @@ class Run:
     def check(self) -> None:
         """Refuses a model that cannot be right, before it trains."""
         if self.cfg.preflight:
-            forks = any(word in str(self.cfg.trainer.strategy) for word in ("fork", "spawn"))
             # A GPU that this process has touched is lost to those that it forks.
-            device = torch.device("cpu") if forks else self.trainer.strategy.root_device
+            device = torch.device("cpu") if self._forks else self.trainer.strategy.root_device
             preflight.check(self.model, self.cfg.trainer.precision, device)
 
     def fit(self) -> None:
+        self._ask_the_search()
+        if self.cfg.compile:
+            compile_blocks(blocks(self.model))
         try:
-            self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.start)
+            with interrupts.forwarding() if self._forks else nullcontext():
+                self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.start)
         except MisconfigurationException as problem:
             raise UserError(str(problem).strip().replace("\n", " ")) from problem
         self._note_training()
+        self._ask_the_search()
+        if build.shares(self.cfg):
+            self._make_task()  # whole again: what follows takes its weights from files
 
     def choose_weights(self) -> None:
         """best.ckpt holds what the run stands by: the best weights that training came through, or a better rival."""
         self.evaluator = build.evaluator(self.cfg, self.folder)
-        if not self.best.exists():
+        validated = self.best.exists()
+        self.evaluator.strategy.barrier()  # all have looked before one writes
+        if not validated:
             # No validation came; Last always saves when a training ends.
             self._write_best(checkpoints.load(checkpoints.newest(self.best.parent)))
         chosen, kept = checkpoints.load(self.best), average.recent(self.best.parent)
@@ -127,12 +159,13 @@ class Run:
             logger.log_metrics(found, self.trainer.global_step)
         self.record.update(test=_short(found, "test"), baseline=self.task.baseline, signatures=self.task.signatures)
 
-    def finish(self) -> float | None:
-        """Writes the record; returns the metric that a sweep optimises."""
+    def finish(self) -> float | list[float] | None:
+        """Writes the record; returns what a sweep optimises: `objective` there, too."""
         if self.cfg.train or not self.record.content["cost"]:
             self.record.update(cost=self.cost.summary(self.model))
         self.record.update(attention_used=used(self.model))
         found = self._objective()
+        self.record.update(objective=found)
         if self.writes:
             self._log_hyperparameters()
             self.record.close("finished")
@@ -140,42 +173,109 @@ class Run:
         return found
 
     @property
+    def _forks(self) -> bool:
+        return any(word in str(self.cfg.trainer.strategy) for word in ("fork", "spawn"))
+
+    @property
     def best(self) -> Path:
         return self.folder / "checkpoints" / "best.ckpt"
 
-    def _objective(self) -> float | None:
-        wanted = self.cfg.optimized_metric
-        if wanted is None:
-            return None
-        split, _, name = wanted.partition("/")
-        found = self.record.content.get(split, {})
-        if name not in found:
-            known = [f"{s}/{n}" for s in ("train", "val", "test") for n in self.record.content[s]]
-            raise UserError(f"optimized_metric={wanted} was not measured; choose one of {', '.join(known)}.")
-        return float(found[name])
+    def _objective(self) -> float | list[float] | None:
+        found = [self._found(name) for name in refusals.objectives(self.cfg)]
+        return (found if OmegaConf.is_list(self.cfg.optimized_metric) else found[0]) if found else None
 
-    def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
-        if problem is None or not self.writes or not self.begun:
-            return
-        self._note_training()
-        stopped = _signal(problem)
-        status = "failed" if stopped is None else "interrupted"
-        self.record.close(status, str(problem).strip() or type(problem).__name__)
-        if stopped is not None:
+    def _found(self, wanted: str) -> float:
+        split, _, name = wanted.partition("/")
+        value = self.record.content.get(split, {}).get(name)
+        if value is None:
+            known = [f"{s}/{n}" for s in refusals.SPLITS for n in self.record.content[s]]
+            raise UserError(f"optimized_metric={wanted} was not measured; choose one of {', '.join(known)}.")
+        return float(value)
+
+    def _ask_the_search(self) -> None:
+        for trial in self.trial:
+            trial.verify()
+
+    def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> bool:
+        try:
+            return self._end(problem)
+        finally:
+            if self.writes:
+                self.lock.close()
+
+    def _end(self, problem: BaseException | None) -> bool:
+        """Writes down how the run ended; True where that is no fault."""
+        self._signals.close()
+        for watching in self._callbacks(Ranks):
+            watching.stop()
+        if problem is None:
+            return False
+        if isinstance(problem, Pruned):  # on all ranks, which count together
+            self.record.update(cost=self.cost.summary(self.model))
+            self._close("pruned", str(problem))
+            return True
+        found = faults.ending(problem, self.folder, getattr(self, "trainer", None), self._roomier)
+        self._close(found.status, found.reason)
+        self._tell(found, problem)
+        return False
+
+    def _make_task(self) -> None:
+        self.model = build.model(self.cfg, self.data.spec)
+        self.task = build.task(self.cfg, self.model, self.data.spec)
+        self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
+
+    def _tell(self, found: faults.Ending, problem: BaseException) -> None:
+        """Raises what the user is to read; nothing where the problem says it by itself."""
+        if found.number is not None and self.writes:
             print(f"Interrupted. Go on with: python train.py resume={self.folder}", file=sys.stderr)
-            raise SystemExit(128 + stopped) from None
+            raise SystemExit(128 + found.number) from None
+        if isinstance(problem, Interrupted) and problem.step is not None:
+            # All ranks left together: to the process that started this one, that is no failure of its own.
+            raise SystemExit(0) from None
+        if not self.writes and found.sentence is None and isinstance(problem, UserError) and started() is None:
+            # Rank 0 says it: as its own mistake too, or as the word that was left for it.
+            raise SystemExit(1) from None
+        if found.sentence is not None:
+            raise UserError(found.sentence) from problem
+
+    def _close(self, status: str, reason: str) -> None:
+        if not self.writes and status == "failed":
+            ranks.leave_word(self.folder, rank_zero_only.rank, reason)
+        if self.writes and self.begun:
+            self._note_training()
+            try:
+                self.record.close(status, reason)
+            except UserError as problem:  # the same disk may have ended the run: what it says comes first
+                log.warning("%s", problem)
+
+    def _callbacks(self, kind: type[C]) -> list[C]:
+        """Those of a kind, where the run came so far and has any."""
+        known = self.trainer.callbacks if hasattr(self, "trainer") else []
+        return [callback for callback in known if isinstance(callback, kind)]
+
+    def _die(self, reason: str) -> None:
+        """Ends this process at once: called where its main thread waits in vain."""
+        with suppress(UserError):  # of a full disk
+            self.record.close("failed", reason)
+        ranks.end_now(f"{reason}. Go on with: python train.py resume={self.folder}")
+
+    def _roomier(self) -> str:
+        return roomier(self.cfg, self.data, None if self._forks else self.cost.growth.peak())
 
     def _start(self) -> Path | None:
         """The checkpoint to go on from."""
         if self.cfg.resume is None:
             return self._given()
         found = checkpoints.newest(self.folder / "checkpoints")
+        if self.record.content["status"] == "running":
+            log.warning("The run in %s ended without a word: it was killed, or the machine went down.", self.folder)
         log.info("Going on from %s.", found or "the beginning: there is no checkpoint yet")
         return found
 
     def _begin(self) -> None:
         """From here on the folder tells of this run: not before a resumed one is known to fit what is there."""
         self.begun = True
+        ranks.forget_words(self.folder)
         record.write_config(self.folder, self.cfg)
         record.write_environment(self.folder)
         self.record.close("running")
@@ -230,15 +330,22 @@ class Run:
         wanted = {"train/loss_epoch", *(name.replace("val/", "train/", 1) for name in self.task.metrics)} - {
             "train/loss"
         }
-        found = {name: float(value) for name, value in self.trainer.callback_metrics.items() if name in wanted}
+        known = {**self.task.trained, **self.trainer.callback_metrics}
         steps, epochs = self.trainer.global_step, self.trainer.current_epoch
         kept = self.best.with_name("last.ckpt")
         if self.trainer.world_size > 1 and not steps and kept.exists():
             # Forked processes take what they counted with them; it is in what they saved.
             last = checkpoints.load(kept)
             steps, epochs = last["global_step"], last["epoch"]
+            known = {**last["manyheads"].get("trained", {}), **known}
             self.cost.load_state_dict(last["callbacks"]["Cost"])
-        self.record.update(train={**_short(found, "train"), "steps": steps, "epochs": epochs})
+            for guard in self._callbacks(Guard):
+                guard.load_state_dict(last["callbacks"]["Guard"])
+        found = {name: float(value) for name, value in known.items() if name in wanted}
+        told = {"steps": steps, "epochs": epochs}
+        for guard in self._callbacks(Guard):
+            told["skipped_steps"] = guard.skipped
+        self.record.update(train={**_short(found, "train"), **told})
 
     def _summary(self) -> str:
         words = [f"{kind} {self.choices[kind]}" for kind in ("data", "model", "attention", "position")]
@@ -282,10 +389,3 @@ def _parameters(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     chosen = {group: choices[group] for group in ("data", "model", "attention", "position", "schedule")}
     sizes = {key: cfg.model[key] for key in ("dim", "heads", "hidden", "dropout") if key in cfg.model}
     return {**chosen, **sizes, "lr": cfg.optimizer.lr, "seed": cfg.seed, "precision": str(cfg.trainer.precision)}
-
-
-def _signal(problem: BaseException) -> int | None:
-    """The signal that ended the run, if one did."""
-    if isinstance(problem, checkpoints.Interrupted):
-        return problem.number
-    return signal.SIGINT if isinstance(problem, KeyboardInterrupt | SystemExit) else None

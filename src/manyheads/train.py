@@ -11,12 +11,23 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The command line: `python train.py …` and `manyheads-train …`."""
-    sys.exit(launch(train))
+    sys.exit(launch(train, share=_share))
+
+
+def _share(names: tuple[str, ...]) -> None:
+    # Imported here, for those alone that something else started together.
+    from manyheads.meeting import share
+
+    share(names)
 
 
 def train(cfg: "DictConfig") -> Any:
     """Builds, checks, fits, tests and writes; returns the metric that a sweep optimises."""
     # Imported here: `--help` and a typo are answered without waiting for torch.
+    if cfg.estimate:
+        from manyheads.estimate.foresee import tell
+
+        return tell(cfg)
     from manyheads.run import Run
 
     with Run(cfg) as run:

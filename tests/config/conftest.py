@@ -24,6 +24,11 @@ FILES = {
         seed: 1
         train: true
         test: true
+        estimate: false
+        force: false
+        compile: false
+        activation_checkpointing: false
+        sweep: {jobs: null}
         position: null
         model: null
         task: null
@@ -31,7 +36,13 @@ FILES = {
         trainer: null
         """,
     "conf/paths/default.yaml": "outputs: outputs",
+    "conf/hydra/launcher/processes.yaml": """
+        _target_: hydra_plugins.manyheads.launchers.ProcessLauncher
+        jobs: ${sweep.jobs}
+        grace: 20
+        """,
     "conf/hydra/default.yaml": """
+        defaults: [override launcher: processes]
         run: {dir: "${paths.outputs}/${hydra:runtime.choices.data}/${now:%Y-%m-%d_%H-%M-%S}-${unique:}"}
         sweep: {dir: "${paths.outputs}/multirun/${now:%H-%M-%S}-${unique:}", subdir: "${hydra.job.num}"}
         job_logging: {handlers: {file: {filename: "${hydra.runtime.output_dir}/train.log"}}}
@@ -92,6 +103,8 @@ FILES = {
 
         from manyheads.config.launch import launch
 
+        if not sys.argv[1].startswith("["):  # a job of a sweep
+            sys.exit(launch(task))
         results = []
         for argv in json.loads(sys.argv[1]):
             out, err = io.StringIO(), io.StringIO()

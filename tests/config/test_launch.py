@@ -108,9 +108,16 @@ def test_the_task_sees_the_users_environment(project, planted, launched):
 def test_a_sweep_goes_on_after_a_failed_job_and_fails(project, launched):
     (answer,) = launched(project, ["-m", "seed=13,2"])
     assert answer["code"] == 1
-    assert "error: the seed 13" in answer["err"]
-    assert "Traceback" not in answer["err"]
+    assert "error: job 0 (seed=13) failed: the seed 13 brings bad luck: take another.\n" in answer["err"]
+    assert "Traceback" not in answer["out"] + answer["err"]
     assert '"seed": 2' in answer["out"]
+
+
+def test_jobs_within_one_process_are_refused(project, launched):
+    (answer,) = launched(project, ["-m", "hydra/launcher=basic", "seed=1,2"])
+    assert answer["code"] == 1
+    assert "error: hydra/launcher=basic runs jobs within one process" in answer["err"]
+    assert "RAN" not in answer["out"]
 
 
 def test_a_sweep_with_a_mistake_in_its_last_job_starts_none(project, launched):

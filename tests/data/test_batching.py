@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DistributedSampler
 
-from manyheads.data.batching import EveryRow, TokenBatches
+from manyheads.data.batching import EveryRow, TokenBatches, _halve
 from manyheads.errors import UserError
 
 BUDGET = 300
@@ -179,3 +179,38 @@ def test_fewer_rows_than_ranks_are_refused():
 def test_lightning_leaves_training_batches_alone():
     """It wraps every sampler that is no DistributedSampler into one, which would share the batches out twice."""
     assert issubclass(TokenBatches, DistributedSampler)
+
+
+def steps(lengths, world, accumulate, epoch=0):
+    """The rows that each step of the optimizer takes, over all ranks, in order."""
+    ranks = [TokenBatches(lengths, BUDGET, 200, 1, rank, world, accumulate=accumulate) for rank in range(world)]
+    for sampler in ranks:
+        sampler.set_epoch(epoch)
+    plans = [list(sampler) for sampler in ranks]
+    assert {len(plan) for plan in plans} == {len(ranks[0])}
+    begins = range(0, len(ranks[0]), accumulate)
+    return [sorted(row for plan in plans for rows in plan[at : at + accumulate] for row in rows) for at in begins]
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_what_a_step_takes_depends_on_how_many_batches_it_takes_alone(lengths, epoch):
+    assert steps(lengths, 1, 4, epoch) == steps(lengths, 2, 2, epoch) == steps(lengths, 4, 1, epoch)
+    assert steps(lengths, 1, 4, epoch) != steps(lengths, 1, 2, epoch)[: len(steps(lengths, 1, 4, epoch))]
+
+
+def test_more_batches_than_an_epoch_has_make_one_step_of_all():
+    lengths = np.full((10, 2), 100)
+    found = list(TokenBatches(lengths, BUDGET, 200, 1, accumulate=50))
+    assert sorted(row for rows in found for row in rows) == list(range(10))
+
+
+def test_the_largest_is_halved_each_time_and_the_order_stays():
+    chance = np.random.default_rng(2)
+    given = np.split(np.arange(90), np.sort(chance.choice(np.arange(1, 90), 11, replace=False)))
+    for count in (3, 12, 13, 25, 90):
+        slow = list(given)
+        while len(slow) < count:
+            largest = max(range(len(slow)), key=lambda batch: len(slow[batch]))
+            slow[largest : largest + 1] = np.array_split(slow[largest], 2)
+        found = _halve(given, count)
+        assert [rows.tolist() for rows in found] == [rows.tolist() for rows in slow]

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from manyheads.sweep.job import DISTRIBUTED
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 TINY = (
@@ -31,8 +33,9 @@ TINY = (
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """One thread, which is fastest for so little, and nothing of a run around this test."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MANYHEADS", "HYDRA"))}
+    """One thread, which is fastest for so little, and nothing of a run around this test or in its process before it."""
+    gone = ("MANYHEADS", "HYDRA", *DISTRIBUTED)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(gone)}
     return {**kept, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **changes}
 
 

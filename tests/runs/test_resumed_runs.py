@@ -79,6 +79,17 @@ def test_told_to_stop_it_saves_says_how_to_go_on_and_does(number, code, whole, t
     same_end(whole, folder)
 
 
+def test_where_every_step_ends_an_epoch_it_is_saved_and_stops_there(tmp_path):
+    one = ("trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.max_epochs=60")
+    done = command.train(SAVES, *one, folder=tmp_path / "whole")
+    assert done.returncode == 0, done.stdout + done.stderr
+    code, output = start_and_stop(tmp_path / "run", signal.SIGTERM, 6, *one)
+    assert code == 128 + signal.SIGTERM, output
+    assert reached(tmp_path / "run") < 60
+    assert command.run("train.py", f"resume={tmp_path / 'run'}", cwd=tmp_path).returncode == 0
+    same_end(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_checkpoint_cut_short_is_named_and_the_one_before_it_used(whole, tmp_path):
     folder = tmp_path / "run"
     start_and_stop(folder, signal.SIGKILL, 9)

@@ -19,9 +19,10 @@ from manyheads.config.objects import instantiate
 from manyheads.data.base import DocumentSpec
 from manyheads.data.documents.batch import DocumentBatch
 from manyheads.model.aggregate import Reading
-from manyheads.task import document_scores, ranks
+from manyheads.task import document_scores
 from manyheads.task.classification import ClassificationTask, label_weights, verdicts
 from manyheads.task.document_baselines import BEGINNING, beginnings, labelled
+from manyheads.training import collectives
 
 LABELS = ("cold", "cough", "rash")
 CHUNKS = (1, 4, 2, 5, 3, 1)  # of the documents of every split
@@ -234,8 +235,8 @@ def test_no_document_counts_twice(monkeypatch, tmp_path):
         "get_world_size": lambda: 2,
         "all_gather_object": gather,
     }.items():
-        monkeypatch.setattr(ranks.dist, name, value)
-    rows, probabilities, targets = task._compared("test", ranks.gathered(mine))
+        monkeypatch.setattr(collectives.dist, name, value)
+    rows, probabilities, targets = task._compared("test", collectives.gathered(mine))
     assert rows == [0, 1, 2, 3, 4, 5]
     found = document_scores.scores(probabilities, targets)
     assert found == pytest.approx({name: logged[f"test/{name}"] for name in found}, abs=1e-6)

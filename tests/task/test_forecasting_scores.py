@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from manyheads.task import ranks, series_scores
+from manyheads.task import series_scores
 from manyheads.task.series_scores import SUMS, Tally, loss_of, pinball, scores
+from manyheads.training import collectives
 
 QUANTILES = (0.1, 0.5, 0.8)
 N, H, C = 11, 4, 3
@@ -140,7 +141,7 @@ def test_ranks_are_added(part, monkeypatch):
 
     fake = {"all_reduce": all_reduce, "all_gather_object": all_gather_object, "get_world_size": lambda: 2}
     fake |= {"is_available": lambda: True, "is_initialized": lambda: True}
-    monkeypatch.setattr(ranks, "dist", SimpleNamespace(**fake))
+    monkeypatch.setattr(collectives, "dist", SimpleNamespace(**fake))
     assert halves[0].gather().scores() == pytest.approx(slow(part))
     assert sorted(halves[0].windows) == list(range(N))
 

@@ -1,4 +1,8 @@
+from types import SimpleNamespace
+
 import torch
+from lightning.pytorch import LightningModule
+from torch import nn
 
 from manyheads.training import average
 
@@ -19,3 +23,26 @@ def test_mean_is_the_mean_of_every_number(tmp_path):
 def test_the_mean_of_one_is_that_one(tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "a.pt")
     assert torch.equal(average.mean([tmp_path / "a.pt"], {"w"})["w"], torch.ones(2))
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path):
+    module = LightningModule()
+    module.layer = nn.Linear(2, 2)
+    states = [("fit", False), ("fit", True)]
+    for step, (stage, broken) in enumerate(states, 1):
+        if broken:
+            module.layer.weight.data[0, 0] = float("nan")
+        average.KeepWeights(keep=3).on_validation_end(trainer_of(module, tmp_path, stage, step), module)
+    assert [path.name for path in average.recent(tmp_path / "checkpoints")] == ["step_00000001.pt"]
+
+
+def trainer_of(module, folder, stage, step):
+    weights = SimpleNamespace(lightning_module_state_dict=module.state_dict)
+    return SimpleNamespace(
+        sanity_checking=False,
+        state=SimpleNamespace(fn=stage),
+        strategy=weights,
+        is_global_zero=True,
+        default_root_dir=str(folder),
+        global_step=step,
+    )

@@ -4,7 +4,7 @@ The signatures in the source are the schema: a second list of names and types wo
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -43,8 +43,17 @@ def unset(cfg: DictConfig) -> list[str]:
 
 def wrong(cfg: DictConfig) -> list[str]:
     """A sentence for each value that is there and should not be as it is, and for each that a class lacks."""
-    found = _strangers(cfg)
-    for parent, key, path in _walk(cfg):
+    return [*_strangers(cfg), *_values(_walk(cfg))]
+
+
+def wrong_within(node: DictConfig, path: str) -> list[str]:
+    """The same for an object's node of Hydra's own, such as hydra.launcher."""
+    return [*_object(node, path), *_values(_walk(node, path))]
+
+
+def _values(walked: Iterable[tuple[Container, Any, str]]) -> list[str]:
+    found = []
+    for parent, key, path in walked:
         if OmegaConf.is_missing(parent, key):
             continue
         if OmegaConf.is_interpolation(parent, key):

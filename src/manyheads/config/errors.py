@@ -202,6 +202,7 @@ def _mistyped(error: Exception, at: Composition) -> str | None:
     if not isinstance(cause, ValidationError) or not cause.full_key:
         return None
     known = signature("manyheads.config.schema.Schema").parameters
+    known |= {f"sweep.{name}": p for name, p in signature("manyheads.config.schema.SweepKeys").parameters.items()}
     place = re.match(r"In '(.+?)'", str(error))
     where = f" (in {place[1]}.yaml)" if place else ""
     value = getattr(cause, "value", None)

@@ -15,11 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from manyheads.config import resume, schema
+from manyheads.config import ranks, resume, schema
 from manyheads.config.errors import report
 from manyheads.config.joined import joined
 from manyheads.config.loader import checked
+from manyheads.config.parent import follow_parent
 from manyheads.config.places import conf_folder
+from manyheads.config.ranks import Share
 from manyheads.config.threads import calm_threads
 from manyheads.errors import UserError
 
@@ -27,21 +29,23 @@ FULL = "HYDRA_FULL_ERROR"
 
 
 class Failed(Exception):
-    """A job of a sweep failed and has said why."""
+    """Jobs of a sweep failed, and it has been said why."""
 
 
-def launch(task: Callable[[DictConfig], Any], argv: list[str] | None = None) -> int:
+def launch(task: Callable[[DictConfig], Any], argv: list[str] | None = None, share: Share | None = None) -> int:
     """Runs task(cfg) for a command line; the exit code: 0, or 1 after `error: one sentence` or a traceback.
 
+    share: how processes that something else started together agree (see ranks); None: each stands alone.
     HYDRA_FULL_ERROR=1 shows every traceback.
     """
+    follow_parent()
     calm_threads()
     register()
     wanted = os.environ.get(FULL)
     traces = wanted == "1"
     try:
         with _environment(FULL, "1"):  # Hydra then hands exceptions on instead of printing them
-            _start(_job(task, wanted), argv)
+            _start(_job(task, wanted), argv, share)
     except SystemExit as stop:
         return _code(stop)
     except KeyboardInterrupt:
@@ -58,35 +62,51 @@ def register() -> None:
     schema.register()
     # Cached within a config, so that one run has one name; two runs of the same second have two.
     OmegaConf.register_new_resolver("joined", joined, replace=True)
+    OmegaConf.register_new_resolver("stamp", ranks.stamp, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("unique", lambda: uuid4().hex[:6], use_cache=True, replace=True)
 
 
-def _start(job: Callable[[DictConfig], Any], argv: list[str] | None) -> None:
+def _start(job: Callable[[DictConfig], Any], argv: list[str] | None, share: Share | None) -> None:
     version.setbase("1.3")
     parser = get_args_parser()
     args = parser.parse_intermixed_args(argv)
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun runs what a pickle says: use resume=FOLDER.")
     folder = Path(args.config_path or conf_folder()).absolute()
-    resume.apply(args, folder)
+    together = ranks.started() if share else None
+    if together:
+        ranks.agree(args, together, share, lambda: resume.apply(args, folder))
+    else:
+        resume.apply(args, folder)
     shows = args.help or args.hydra_help or args.cfg or args.info or args.shell_completion
+    args.multirun = args.multirun or bool(_searches(args.overrides) and not shows and not args.run)
+    if args.multirun and together:
+        ranks.refuse_sweep(together)
     with checked(starts=not shows):
         _run_hydra(args, parser, job, config_path=str(folder), config_name="train")
 
 
+def _searches(overrides: list[str]) -> bool:
+    """A search is a sweep, said or not; a job of one says hydra.mode=RUN."""
+    chosen = {override.partition("=")[0]: override.partition("=")[2] for override in overrides}
+    return chosen.get("hparams_search", "null") != "null" and "hydra.mode" not in chosen
+
+
 def _job(task: Callable[[DictConfig], Any], wanted: str | None) -> Callable[[DictConfig], Any]:
-    """The task, telling its own mistakes: Hydra would add lines to a run's, and hide all but a sweep's first."""
+    """The task, telling its own mistakes: Hydra would add lines to them."""
 
     @functools.wraps(task)
     def job(cfg: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise UserError(
+                f"hydra/launcher={HydraConfig.get().runtime.choices['hydra/launcher']} runs jobs within one process, "
+                "where memory stays taken and the processes of ddp would train other settings: leave it out."
+            )
         try:
             with _environment(FULL, wanted):
                 return task(cfg)
         except Exception as error:
-            code = report(error.with_traceback(error.__traceback__.tb_next), traces=wanted == "1")
-            if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on
-                raise Failed from None
-            raise SystemExit(code) from None
+            raise SystemExit(report(error.with_traceback(error.__traceback__.tb_next), traces=wanted == "1")) from None
 
     return job
 

@@ -1,7 +1,7 @@
 """From a config's node to the object that it describes: the only caller of Hydra's instantiate.
 
-A config may come from a stranger's run folder, so only classes of manyheads, torch.nn, torch.optim and Lightning are
-ever made, whatever the config says.
+A config may come from a stranger's run folder, so only classes of manyheads, torch.nn, torch.optim, Lightning and
+Optuna's samplers and pruners are ever made, whatever the config says.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig
 
 from manyheads.errors import UserError
 
-TRUSTED = ("manyheads.", "torch.nn.", "torch.optim.", "lightning.pytorch.")
+TRUSTED = ("manyheads.", "torch.nn.", "torch.optim.", "lightning.pytorch.", "optuna.samplers.", "optuna.pruners.")
 
 
 def instantiate(config: DictConfig, **arguments: Any) -> Any:
@@ -50,5 +50,5 @@ def _check_target(key: str, target: str) -> None:
     if not inspect.isclass(made) or not f"{made.__module__}.".startswith(TRUSTED):
         raise UserError(
             f"{key or 'The config'} asks for {target}; a config may only make classes of manyheads, torch.nn, "
-            "torch.optim and lightning.pytorch."
+            "torch.optim, lightning.pytorch, optuna.samplers and optuna.pruners."
         )

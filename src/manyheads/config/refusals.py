@@ -1,26 +1,41 @@
 """Combinations that compose and are each right, but that no run can do."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
+from manyheads.config.ranks import started
 from manyheads.errors import UserError
+
+SPLITS = ("train", "val", "test", "cost")
 
 RESUMABLE = (
     "resume",
     "train",
     "test",
     "preflight",
+    "estimate",
+    "force",
     "optimized_metric",
+    "sweep.",
     "hydra.",
     "paths.",
+    "hydra/",
     "logger.",
+    "trainer",
     "trainer.max_",
     "trainer.accelerator",
     "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
     "trainer.enable_progress_bar",
     "trainer.limit_test_batches",
     "trainer.log_every_n_steps",
+    "trainer.profiler",
     "callbacks.last.",
     "callbacks.average.",
+    "callbacks.guard.",
+    "callbacks.ranks.",
+    "compile",
+    "activation_checkpointing",
     "task.search.",
     "task.translated",
     "data.path",
@@ -31,18 +46,24 @@ RESUMABLE = (
 would be ignored; a change of model or data would be another run."""
 
 
-def refuse(cfg: DictConfig, overrides: list[str], sweeps: bool) -> None:
+def refuse(cfg: DictConfig, overrides: list[str]) -> None:
     """Raises UserError with the reason."""
-    for reason in (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg), _swept(cfg) if sweeps else None):
+    for reason in (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg), _unshared(cfg), _unmet(cfg)):
         if reason is not None:
             raise UserError(reason)
 
 
 def _changed(cfg: DictConfig, overrides: list[str]) -> str | None:
-    changed = [o for o in overrides if not o.lstrip("+~").startswith(RESUMABLE)] if cfg.resume is not None else []
+    changed = [o for o in overrides if not _resumable(o)] if cfg.resume is not None else []
     if not changed:
         return None
     return f"{changed[0]} cannot change in the middle of a run, which goes on as it began: leave it out, or start anew."
+
+
+def _resumable(override: str) -> bool:
+    """An entry of RESUMABLE that ends in a mark stands for all keys that begin so."""
+    key = override.lstrip("+~").partition("=")[0]
+    return key in RESUMABLE or key.startswith(tuple(name for name in RESUMABLE if name[-1] in "._/"))
 
 
 def _untrained(cfg: DictConfig) -> str | None:
@@ -52,19 +73,51 @@ def _untrained(cfg: DictConfig) -> str | None:
 
 
 def _unmeasured(cfg: DictConfig) -> str | None:
-    split = str(cfg.optimized_metric).partition("/")[0]
-    if (split == "test" and not cfg.test) or (split in ("train", "val") and not cfg.train):
-        off = "test" if split == "test" else "train"
-        return f"optimized_metric={cfg.optimized_metric} is not measured with {off}=false."
+    for name in objectives(cfg):
+        split = name.partition("/")[0]
+        if split not in SPLITS:
+            return f"optimized_metric={name} is no metric: name one as val/loss, or several as [val/loss,test/loss]."
+        if (split == "test" and not cfg.test) or (split in ("train", "val") and not cfg.train):
+            return f"optimized_metric={name} is not measured with {'test' if split == 'test' else 'train'}=false."
     return None
 
 
-def _swept(cfg: DictConfig) -> str | None:
-    several = str(cfg.trainer.devices) not in ("1", "0")
-    own = any(word in str(cfg.trainer.strategy) for word in ("fork", "spawn", "notebook"))
-    if several and not own:
+def _unshared(cfg: DictConfig) -> str | None:
+    """What does not go with weights that are shared out."""
+    strategy = str(cfg.trainer.strategy)
+    if strategy.startswith("fsdp"):
         return (
-            f"A sweep cannot run trainer.strategy={cfg.trainer.strategy} on several devices: each process would start "
-            "the whole sweep again. Take trainer.strategy=ddp_fork, or start each setting as a run of its own."
+            f"trainer.strategy={strategy} is torch's older FSDP, whose checkpoints have other names: take trainer=fsdp."
+        )
+    if "FSDP2" not in strategy:
+        return None
+    if str(cfg.trainer.precision).startswith("16"):
+        return (
+            f"trainer.precision={cfg.trainer.precision} does not go with trainer=fsdp, which cannot scale the loss: "
+            "take bf16-mixed, bf16-true or 32."
+        )
+    if any("WeightAveraging" in str(part._target_) for part in (cfg.callbacks or {}).values() if part is not None):
+        return "callbacks=ema keeps a second model whole, which trainer=fsdp has no room for: take callbacks=default."
+    return None
+
+
+def _unmet(cfg: DictConfig) -> str | None:
+    """Processes that would not find each other."""
+    ranks, strategy = started(), str(cfg.trainer.strategy)
+    if ranks is not None and any(word in strategy for word in ("fork", "spawn", "notebook")):
+        return (
+            f"trainer.strategy={strategy} starts processes of its own, and {ranks.by} has started them already: take "
+            "trainer=ddp (on CPUs with trainer.accelerator=cpu)."
+        )
+    if ranks is None and cfg.trainer.num_nodes > 1:
+        return (
+            f"trainer.num_nodes={cfg.trainer.num_nodes}, but this process knows of no other: start the run on every "
+            "node by torchrun, or by srun under SLURM, and leave trainer.num_nodes out."
         )
     return None
+
+
+def objectives(cfg: DictConfig) -> list[str]:
+    """The names in `optimized_metric`: none, one or several."""
+    wanted = cfg.optimized_metric
+    return [] if wanted is None else [str(name) for name in wanted] if isinstance(wanted, ListConfig) else [str(wanted)]

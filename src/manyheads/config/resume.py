@@ -1,4 +1,4 @@
-"""`resume=FOLDER|auto`: the same run goes on in the same folder, with the config that it was started with."""
+"""`resume=FOLDER|auto`: the same run, or sweep, goes on in the same folder, with what it was started with."""
 
 import json
 import os
@@ -13,9 +13,11 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from manyheads.config import sweeps
+from manyheads.config.quoting import quoted
 from manyheads.errors import UserError
 
-# Lightning starts the other processes of a ddp run with this same command line: they must not choose anew.
+# The other processes of a ddp run have this same command line: they must not choose anew.
 CHOSEN = "MANYHEADS_RESUME"
 
 
@@ -24,19 +26,23 @@ def apply(args: Namespace, conf: Path) -> None:
     asked = _asked(args.overrides)
     if asked is None:
         return
-    if args.multirun:
-        raise UserError("resume= goes on with one run and cannot be swept: leave out -m, and name a job's folder.")
     others = [o for o in args.overrides if _key(o) != "resume"]
-    automatic = asked == "auto"
+    if Path(asked, sweeps.BOOK).is_file():
+        args.multirun, args.overrides = True, sweeps.again(Path(asked), others)
+        return
+    if args.multirun:
+        raise UserError(f"{asked} is no sweep: name its folder for -m to go on with, or leave out -m for a single run.")
+    automatic, follows = asked == "auto", _follows()
     folder = _unfinished(others, conf) if automatic else run_folder(asked)
     os.environ[CHOSEN] = str(folder or "")
     args.overrides = others
-    if folder is None:
+    if folder is None and not follows:
         print("resume=auto: there is no unfinished run of this command, so a new one starts.")
+    if folder is None:
         return
     # What auto found was started by this very command: its choices are in its config already.
     args.overrides = _kept_in(folder) + (_hydras(others) if automatic else _values(others, conf))
-    args.config_name = _stored(folder)
+    args.config_name = _stored(folder, conf)
 
 
 def run_folder(text: str | Path) -> Path:
@@ -126,14 +132,17 @@ def _kept_in(folder: Path) -> list[str]:
     They stand first on the line, so that what the user (or Lightning, for its other processes) says wins.
     """
     number = 1 + len(list((folder / ".hydra").glob("resumed_*")))
-    path = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.run.dir='{path}'", f"hydra.output_subdir=.hydra/resumed_{number}"]
+    return [f"hydra.run.dir={quoted(folder)}", f"hydra.output_subdir=.hydra/resumed_{number}"]
 
 
-def _stored(folder: Path) -> str:
-    """Hands the run's config to Hydra in the place of conf/train.yaml; its name there."""
+def _stored(folder: Path, conf: Path) -> str:
+    """Hands the run's config to Hydra in the place of conf/train.yaml; its name there.
+
+    Keys that a run of an older version did not have yet are as they are there.
+    """
+    newer = yaml.safe_load((conf / "train.yaml").read_text(encoding="utf-8"))
     defaults = ["schema", {"optional hydra": "default"}, "_self_"]
-    content = {"defaults": defaults, **run_config(folder), "resume": str(folder)}
+    content = {**newer, **run_config(folder), "defaults": defaults, "resume": str(folder)}
     ConfigStore.instance().store(name="resumed", node=content, provider="manyheads")
     return "resumed"
 
@@ -143,7 +152,7 @@ def _stored(folder: Path) -> str:
 
 def _unfinished(overrides: list[str], conf: Path) -> Path | None:
     """The run that this command started last, if it has not finished."""
-    if "LOCAL_RANK" in os.environ and CHOSEN in os.environ:
+    if _follows():
         return Path(os.environ[CHOSEN]) if os.environ[CHOSEN] else None
     wanted = _canonical(overrides)
     started = [path for path in _outputs(overrides, conf).rglob("overrides.yaml") if path.parent.name != ".hydra"]
@@ -153,8 +162,13 @@ def _unfinished(overrides: list[str], conf: Path) -> Path | None:
     return None
 
 
+def _follows() -> bool:
+    """Whether another process of the run has chosen."""
+    return CHOSEN in os.environ and any(rank in os.environ for rank in ("LOCAL_RANK", "SLURM_PROCID"))
+
+
 def _outputs(overrides: list[str], conf: Path) -> Path:
-    for override in overrides:
+    for override in reversed(overrides):  # as Hydra has it: the last one counts
         if _key(override) == "paths.outputs" and (parsed := _parsed(override)):
             return Path(str(parsed.value()))
     return Path(OmegaConf.load(conf / "paths" / "default.yaml").outputs)

@@ -8,6 +8,11 @@ from omegaconf import MISSING
 
 
 @dataclass
+class SweepKeys:
+    jobs: int | None = None
+
+
+@dataclass
 class Schema:
     """A group that is MISSING must be chosen; its inside is checked against the class that it builds."""
 
@@ -17,7 +22,12 @@ class Schema:
     preflight: bool | None = None
     ckpt_path: str | None = None
     resume: str | None = None
-    optimized_metric: str | None = None
+    estimate: bool = MISSING
+    force: bool = MISSING
+    compile: bool = MISSING
+    activation_checkpointing: bool = MISSING
+    optimized_metric: Any = None  # a name or a list of names, which OmegaConf has no type for
+    sweep: SweepKeys | None = None
 
     position: Any = MISSING
     attention: Any = MISSING

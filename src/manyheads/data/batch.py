@@ -16,11 +16,12 @@ from torch.utils.data import Dataset
 PAD = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
     """What every family's batch can do. Fields are tensors, None or plain values.
 
     index: the rows' numbers in their split, (b,). tokens: what is read, without padding; known without asking a device.
+    Not frozen, since Lightning writes what it converts for precision bf16-true into a copy.
     """
 
     index: Int[Tensor, "b"]
@@ -51,7 +52,7 @@ class Batch:
         return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairBatch(Batch):
     """Sentence pairs, padded on the right with 0. Source rows are tokens, eos; target rows bos, tokens, eos."""
 

@@ -8,6 +8,7 @@ never validate in a shorter one. What chance gives is brought to that number: an
 ones halved, one of more is drawn again.
 """
 
+import heapq
 import math
 from collections.abc import Callable, Iterator
 
@@ -26,7 +27,10 @@ class TokenBatches(DistributedSampler):
     """Shuffled batches of one rank, for training: yields arrays of row numbers, the same for a seed and an epoch.
 
     All ranks have the same number of batches, those of one step are neighbours in length, and no row comes twice.
-    Where the number of batches is no multiple of the ranks, at most `world - 1` of them sit out, other ones each epoch.
+    Where the number of batches is no multiple of those of a step, what is left over sits out, other ones each epoch.
+
+    A step of the optimizer takes `world * accumulate` batches, and which ones depends on that product alone: two ranks
+    train what one does that accumulates the gradients of two batches.
 
     (epoch, first) is the place in the stream of batches: what comes next is batch `first` of `epoch`.
 
@@ -47,6 +51,7 @@ class TokenBatches(DistributedSampler):
         rank: int = 0,
         world: int = 1,
         where: Callable[[int], str] = "row {}".format,
+        accumulate: int = 1,
     ):
         super().__init__(lengths, num_replicas=world, rank=rank, seed=seed)
         _refuse_unaffordable(lengths, budget, where)
@@ -59,10 +64,17 @@ class TokenBatches(DistributedSampler):
                 f"{len(lengths):,} rows make {self._count} batches of {budget}, too few for {world} processes; lower "
                 "data.batch_tokens (of series: data.batch) or trainer.devices."
             )
+        # More than an epoch has: then the whole epoch is one step, as Lightning has it.
+        self._accumulate = min(accumulate, self._count // world)
 
     def __len__(self) -> int:
         """Batches of this rank in an epoch, the same in every epoch."""
-        return self._count // self.num_replicas
+        return self._steps * self._accumulate
+
+    @property
+    def _steps(self) -> int:
+        """Of the optimizer, in an epoch."""
+        return self._count // (self.num_replicas * self._accumulate)
 
     def __iter__(self) -> Iterator[list[int]]:
         """What is left of the epoch."""
@@ -89,11 +101,10 @@ class TokenBatches(DistributedSampler):
 
     def _share(self, batches: Rows) -> Rows:
         """The rank's share of batches in order of length; neighbours go to the ranks of one step."""
-        chance = np.random.default_rng((self.seed, self.epoch))
-        steps = len(self)
-        drawn = np.sort(chance.permutation(len(batches))[: steps * self.num_replicas])
-        mine = drawn.reshape(steps, self.num_replicas)[:, self.rank]
-        return [batches[batch] for batch in chance.permutation(mine)]
+        chance, steps = np.random.default_rng((self.seed, self.epoch)), self._steps
+        drawn = np.sort(chance.permutation(len(batches))[: len(self) * self.num_replicas])
+        mine = drawn.reshape(steps, self._accumulate, self.num_replicas)[:, :, self.rank]
+        return [batches[batch] for batch in mine[chance.permutation(steps)].ravel()]
 
     def _batches(self) -> Rows:
         """The epoch's batches of all ranks."""
@@ -164,11 +175,15 @@ def _by_length(lengths: np.ndarray) -> np.ndarray:
 
 def _halve(batches: Rows, count: int) -> Rows:
     """The same rows in `count` batches: those of most rows are halved. `count` is at most the number of rows."""
-    batches = list(batches)
-    while len(batches) < count:
-        largest = max(range(len(batches)), key=lambda batch: len(batches[batch]))
-        batches[largest : largest + 1] = np.array_split(batches[largest], 2)
-    return batches
+    parts = {(place,): rows for place, rows in enumerate(batches)}  # halves of (7,) are (7, 0) and (7, 1)
+    largest = [(-len(rows), place) for place, rows in parts.items()]
+    heapq.heapify(largest)
+    while len(parts) < count:
+        _, place = heapq.heappop(largest)
+        for half, rows in enumerate(np.array_split(parts.pop(place), 2)):
+            parts[*place, half] = rows
+            heapq.heappush(largest, (-len(rows), (*place, half)))
+    return [parts[place] for place in sorted(parts)]
 
 
 def _refuse_unaffordable(lengths: np.ndarray, budget: int, where: Callable[[int], str]) -> None:

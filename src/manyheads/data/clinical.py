@@ -23,7 +23,7 @@ from manyheads.data.documents.splits import check_filled, keep_apart
 from manyheads.data.documents.store import in_memory
 from manyheads.data.documents.tests_alone import DocumentTests
 from manyheads.data.documents.tokenizer import TextTokenizer
-from manyheads.data.loader import close_finished_epoch, training_loader
+from manyheads.data.loader import close_finished_epoch, share_of_training, training_loader
 from manyheads.data.tokenizer import BOS, EOS, PAD, SEP
 from manyheads.errors import UserError
 
@@ -153,7 +153,8 @@ class ClinicalLongData(DocumentSets, LightningDataModule):
         if self.trainer and self.trainer.overfit_batches:  # the same batches in every epoch
             return self.evaluation(rows, self.batch_tokens)
         close_finished_epoch(self.trainer)
-        batches = ChunkBatches(rows.lengths, self.batch_tokens, self.bucket, self.seed, *self._rank())
+        sizes = (rows.lengths, self.batch_tokens, self.bucket, self.seed)
+        batches = ChunkBatches(*sizes, **share_of_training(self.trainer))
         return training_loader(rows, batches, self.workers)
 
     def val_dataloader(self) -> DataLoader:

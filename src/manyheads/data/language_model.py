@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from manyheads.data.base import TokenSpec
 from manyheads.data.batching import EveryRow, TokenBatches
-from manyheads.data.loader import close_finished_epoch, evaluation_loader, training_loader
+from manyheads.data.loader import close_finished_epoch, evaluation_loader, share, share_of_training, training_loader
 from manyheads.data.stream.batch import TextBatch
 from manyheads.data.stream.learn import learnt
 from manyheads.data.stream.origin import Origin, read_splits, read_tests
@@ -110,9 +110,11 @@ class LanguageModelData(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         rows = self.rows(self._stores["train"], 0)
         if self.trainer and self.trainer.overfit_batches:  # the same batches in every epoch
-            return evaluation_loader(rows, EveryRow(rows.lengths, self.batch_tokens, *self._rank()), self.workers)
+            batches = EveryRow(rows.lengths, self.batch_tokens, *share(self.trainer))
+            return evaluation_loader(rows, batches, self.workers)
         close_finished_epoch(self.trainer)
-        batches = TokenBatches(rows.lengths, self.batch_tokens, len(rows), self.seed, *self._rank())
+        sizes = (rows.lengths, self.batch_tokens, len(rows), self.seed)
+        batches = TokenBatches(*sizes, **share_of_training(self.trainer))
         return training_loader(rows, batches, self.workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -124,7 +126,7 @@ class LanguageModelData(LightningDataModule):
     def loader_of(self, store: TokenStore) -> DataLoader:
         """Any tokenised documents as evaluation batches."""
         rows = self.rows(store, self.context)
-        batches = EveryRow(rows.lengths, self.evaluation_batch_tokens, *self._rank())
+        batches = EveryRow(rows.lengths, self.evaluation_batch_tokens, *share(self.trainer))
         return evaluation_loader(rows, batches, self.workers)
 
     def tokenised(self, name: str, documents: Documents) -> TokenStore:
@@ -138,9 +140,6 @@ class LanguageModelData(LightningDataModule):
             log.info("first batch after %.1f s", time.monotonic() - self._born)
             self._born = None
         return batch
-
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _refuse_odd_sizes(self) -> None:
         smallest = min(self.batch_tokens, self.evaluation_batch_tokens)

@@ -25,6 +25,17 @@ def training_loader(rows: PairRows, batches: TokenBatches, workers: int) -> "Res
     return ResumableLoader(rows, sampler=batches, batch_size=None, **_options(workers))
 
 
+def share(trainer: Trainer | None) -> tuple[int, int]:
+    """Rank, and of how many; alone where there is no trainer."""
+    return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+
+def share_of_training(trainer: Trainer | None) -> dict[str, int]:
+    """What TokenBatches wants to know of who trains."""
+    rank, world = share(trainer)
+    return {"rank": rank, "world": world, "accumulate": trainer.accumulate_grad_batches if trainer else 1}
+
+
 def close_finished_epoch(trainer: Trainer | None) -> None:
     """Call where a trainer asks for the training batches.
 

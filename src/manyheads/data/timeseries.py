@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from manyheads.data.base import SeriesSpec
 from manyheads.data.batching import EveryRow, TokenBatches
-from manyheads.data.loader import close_finished_epoch, evaluation_loader, training_loader
+from manyheads.data.loader import close_finished_epoch, evaluation_loader, share, share_of_training, training_loader
 from manyheads.data.series.ahead import Ahead, ahead
 from manyheads.data.series.calendar import features
 from manyheads.data.series.missing import refuse_missing
@@ -146,7 +146,8 @@ class TimeSeriesData(LightningDataModule):
         if self.trainer and self.trainer.overfit_batches:  # the same batches in every epoch
             return self.evaluation(rows, self.batch)
         close_finished_epoch(self.trainer)
-        batches = TokenBatches(rows.lengths, self.batch, len(rows), self.seed, *self._rank())
+        sizes = (rows.lengths, self.batch, len(rows), self.seed)
+        batches = TokenBatches(*sizes, **share_of_training(self.trainer))
         return training_loader(rows, batches, self.workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -175,7 +176,7 @@ class TimeSeriesData(LightningDataModule):
         return panel
 
     def evaluation(self, rows: SeriesRows, budget: int) -> DataLoader:
-        return evaluation_loader(rows, EveryRow(rows.lengths, budget, *self._rank()), self.workers)
+        return evaluation_loader(rows, EveryRow(rows.lengths, budget, *share(self.trainer)), self.workers)
 
     def _cut(self, split: str) -> SeriesRows:
         firsts = [starts(borders, self.shape, split) for _, borders in self._parts]
@@ -197,9 +198,6 @@ class TimeSeriesData(LightningDataModule):
             raise UserError(f"{reasons[0].removesuffix('.')}{more}.")
         if reasons:
             log.warning("%s series are left out, being too short: %s", f"{len(reasons):,}", reasons[0])
-
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 class SeriesAlone(LightningDataModule):

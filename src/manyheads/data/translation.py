@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from manyheads.data.base import TokenSpec
 from manyheads.data.batch import PairRows, Ragged
 from manyheads.data.batching import EveryRow, TokenBatches
-from manyheads.data.loader import close_finished_epoch, evaluation_loader, training_loader
+from manyheads.data.loader import close_finished_epoch, evaluation_loader, share, share_of_training, training_loader
 from manyheads.data.pairs import SIDES, settle, where
 from manyheads.data.sources import Origin, read_splits, read_tests
 from manyheads.data.tokenizer import PairTokenizer, train_once
@@ -97,9 +97,8 @@ class TranslationData(LightningDataModule):
             return self._evaluation(self._rows["train"], self.batch_tokens)
         close_finished_epoch(self.trainer)
         texts, rows = self._texts["train"], self._rows["train"]
-        batches = TokenBatches(
-            _lengths(rows), self.batch_tokens, self.pool, self.seed, *self._rank(), lambda row: where(texts, row)
-        )
+        sizes = (_lengths(rows), self.batch_tokens, self.pool, self.seed)
+        batches = TokenBatches(*sizes, **share_of_training(self.trainer), where=lambda row: where(texts, row))
         return training_loader(rows, batches, self.workers)
 
     def val_dataloader(self) -> DataLoader:
@@ -139,11 +138,8 @@ class TranslationData(LightningDataModule):
         return f"{place}: the {side} has {lengths.max()} tokens, more than data.longest={self.longest}"
 
     def _evaluation(self, rows: PairRows, budget: int) -> DataLoader:
-        batches = EveryRow(_lengths(rows), budget, *self._rank())
+        batches = EveryRow(_lengths(rows), budget, *share(self.trainer))
         return evaluation_loader(rows, batches, self.workers)
-
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 class TestsAlone(LightningDataModule):

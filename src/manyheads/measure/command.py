@@ -1,4 +1,4 @@
-"""`python scripts/benchmark.py pipeline|decoding|attention|reading|compiled KEY=VALUE …`: measured side by side."""
+"""`python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled KEY=VALUE …`: side by side."""
 
 import json
 import sys
@@ -55,6 +55,17 @@ class Compiled:
 
     only: str | None = field(default=None, metadata={"help": "words of the kernels' names; null: all, in 20 minutes"})
     output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures"})
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The memory that `estimate=true` predicts against what a training step takes, over many models and attentions.
+
+    All other arguments are those of train.py.
+    """
+
+    only: str | None = field(default=None, metadata={"help": "a part of the cases' names; null: all"})
+    output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures, and a table beside it"})
 
 
 def main() -> None:
@@ -118,6 +129,12 @@ def _reading(asked: Reading, overrides: list[str]) -> dict[str, Any]:
     return found
 
 
+def _estimate(asked: Estimate, overrides: list[str]) -> dict[str, Any]:
+    from manyheads.measure.estimate import estimate
+
+    return estimate(asked.only, overrides)
+
+
 def _compiled(asked: Compiled, overrides: list[str]) -> dict[str, Any]:
     from manyheads.measure.compiled import figures
 
@@ -131,6 +148,7 @@ KINDS: dict[str, Kind] = {
     "pipeline": (Pipeline, _pipeline, lambda argument: argument not in ("--help", "-h")),
     "decoding": (Decoding, _decoding, lambda argument: False),
     "reading": (Reading, _reading, lambda argument: argument not in ("--help", "-h")),
+    "estimate": (Estimate, _estimate, lambda argument: argument not in ("--help", "-h")),
     "compiled": (Compiled, _compiled, lambda argument: False),
     "attention": (Attention, _attention, lambda argument: "." in argument.partition("=")[0] and "=" in argument),
 }
@@ -145,3 +163,7 @@ def _publish(figures: dict[str, Any], output: Path | None, argv: list[str]) -> N
     print(text)
     if output is not None:
         atomic.write_text(output, text + "\n")
+        if argv[0] == "estimate":
+            from manyheads.measure.estimate import markdown
+
+            atomic.write_text(output.with_suffix(".md"), markdown(content))

@@ -59,6 +59,11 @@ class Stack(nn.Module):
         return [LayerCache() for _ in self.blocks]
 
 
+def blocks(model: nn.Module) -> list[Block]:
+    """Of all stacks of a model, in order."""
+    return [module for module in model.modules() if isinstance(module, Block)]
+
+
 def head_size(dim: int, heads: int) -> int:
     """dim / heads, or the reason why that is no size."""
     if dim % heads:

@@ -13,16 +13,23 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from manyheads.data.base import DataSpec
-from manyheads.task.ranks import gathered
+from manyheads.model.stack import blocks
+from manyheads.task.step_mean import StepMean
+from manyheads.training.collectives import add_up, gathered
+from manyheads.training.strategy import FSDP2
 
 
 @dataclass(frozen=True)
 class Result:
-    """A batch's loss per `count` (words, documents, windows), and what else is averaged over them."""
+    """A batch's loss per `count` (words, documents, windows), and what else is averaged over them.
+
+    over: of how many the loss is a mean, where that is not `count`.
+    """
 
     loss: Tensor
     count: int
     means: dict[str, Tensor]
+    over: Tensor | int | None = None
 
 
 class Mean(MeanMetric):
@@ -56,7 +63,10 @@ class Task(LightningModule, ABC):
         self.model, self.spec, self.monitor, self.mode = model, spec, monitor, mode
         self._optimizer, self._schedule = optimizer, schedule
         self._means: dict[str, dict[str, Mean]] = {}
+        self.step_mean = StepMean()
         self.config: dict[str, Any] = {}
+        self.trained: dict[str, float] = {}
+        """What `report` said last of the training; a run that goes on behind its end knows it by this alone."""
 
     @abstractmethod
     def step(self, batch: Any) -> Result:
@@ -69,6 +79,11 @@ class Task(LightningModule, ABC):
         """
         return False
 
+    def configure_model(self) -> None:
+        """Under fsdp the weights are shared out before an optimizer sees them."""
+        if isinstance(self.trainer.strategy, FSDP2):
+            self.trainer.strategy.shard(self, blocks(self.model))
+
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self._optimizer(groups(self.model))
         schedule = self._schedule(optimizer, total=total_steps(self.trainer))
@@ -76,9 +91,14 @@ class Task(LightningModule, ABC):
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         result = self.step(batch)
-        self.log("train/loss", result.loss, prog_bar=True, batch_size=result.count)
         self.count("train", result)
-        return result.loss
+        over = result.count if result.over is None else result.over
+        loss = self.step_mean.add(result.loss, over, self.trainer.accumulate_grad_batches)
+        self.log("train/loss", self.step_mean.mean, prog_bar=True, batch_size=result.count)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.step_mean.close(optimizer)
 
     def on_train_epoch_end(self) -> None:
         self.report("train", {"loss": "train/loss_epoch"})
@@ -95,6 +115,8 @@ class Task(LightningModule, ABC):
         for name in gathered(dict.fromkeys(self._means.get(split, {}))):
             logged[(names or {}).get(name, f"{split}/{name}")] = self._mean(split, name).to(self.device).compute()
         self._means.pop(split, None)
+        if split == "train":
+            self.trained = {name: float(value) for name, value in logged.items()}
         self.log_dict(logged, rank_zero_only=True)
         return logged
 
@@ -105,10 +127,20 @@ class Task(LightningModule, ABC):
         return means[name]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        train = {name: dict(mean.metric_state) for name, mean in self._means.get("train", {}).items()}
-        checkpoint["manyheads"] = {"config": self.config, "train_means": train}
+        train = {name: self._summed(name) for name in gathered(dict.fromkeys(self._means.get("train", {})))}
+        checkpoint["manyheads"] = {"config": self.config, "train_means": train, "trained": self.trained}
+
+    def _summed(self, name: str) -> dict[str, Tensor]:
+        """The sums of a mean of the training so far, over all ranks."""
+        sums = {key: value.clone() for key, value in self._mean("train", name).metric_state.items()}
+        for value in sums.values():
+            add_up(value)
+        return sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.trained = checkpoint["manyheads"].get("trained", {})  # older versions saved none
+        if self.global_rank != 0:
+            return  # the sums of all ranks are in it, and count once
         for name, state in checkpoint["manyheads"]["train_means"].items():
             mean = self._mean("train", name)
             mean.mean_value, mean.weight = (state[key].clone().to(self.device) for key in ("mean_value", "weight"))

@@ -23,7 +23,7 @@ from manyheads.task.base import Result, Task
 from manyheads.task.document_baselines import baseline_scores
 from manyheads.task.document_figures import figures
 from manyheads.task.document_lines import SHOWN, line
-from manyheads.task.ranks import gathered
+from manyheads.training.collectives import gathered
 
 GREATEST = 10.0  # Weight of a label, at most: a label of a few documents would else drown the rest.
 

@@ -20,9 +20,9 @@ from manyheads.errors import UserError
 from manyheads.model.ways import AtOnce
 from manyheads.task import series_table
 from manyheads.task.base import Result, Task
-from manyheads.task.ranks import gathered
 from manyheads.task.series_figures import Window, steps_figure, windows_figure
 from manyheads.task.series_scores import Tally, loss_of, scores
+from manyheads.training.collectives import gathered
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ class ForecastingTask(Task):
     def step(self, batch: Any) -> Result:
         forecast, truth, seen = self.model.teach(batch)
         losses = torch.where(seen, self.loss(forecast, truth), 0)
-        return Result(losses.sum() / seen.sum().clamp(min=1), len(batch), {})
+        over = seen.sum().clamp(min=1)
+        return Result(losses.sum() / over, len(batch), {}, over)
 
     def validation_step(self, batch: Any, index: int) -> None:
         self._tally("val").add(batch, self.model(batch), self.trainer.datamodule.scaling)

@@ -17,7 +17,7 @@ from manyheads.data.base import DataSpec
 from manyheads.model.head import Scored
 from manyheads.task.base import Result, Task
 from manyheads.task.continuation import Continuation
-from manyheads.task.ranks import add_up
+from manyheads.training.collectives import add_up
 
 NAMES = ("loss", "perplexity", "bits_per_byte", "accuracy")
 

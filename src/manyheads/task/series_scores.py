@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyheads.model.ways import middle
-from manyheads.task.ranks import add_up, gathered
+from manyheads.training.collectives import add_up, gathered
 
 Forecast = Float[Tensor, "b h c q"]
 Truth = Float[Tensor, "b h c"]

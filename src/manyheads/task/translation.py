@@ -15,9 +15,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from manyheads import atomic
 from manyheads.data.base import DataSpec
 from manyheads.task.base import Result, Task
-from manyheads.task.ranks import gathered
 from manyheads.task.search import Search
 from manyheads.task.text_scores import METRICS, scores, signatures
+from manyheads.training.collectives import gathered
 
 
 class TranslationTask(Task):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from manyheads import atomic
 from manyheads.training.checkpoints import folder_of
+from manyheads.training.guard import numbers
 
 
 class KeepWeights(Callback):
@@ -18,19 +19,29 @@ class KeepWeights(Callback):
         self.keep = keep
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        weights = {name: value.cpu() for name, value in pl_module.state_dict().items()}
+        # By all ranks together: each may hold a part of every tensor.
+        weights = {name: value.cpu() for name, value in trainer.strategy.lightning_module_state_dict().items()}
+        if not trainer.is_global_zero:
+            return
+        # Of weights that are no numbers there is no mean; the guard says what happened as soon as they are saved.
+        if not numbers(weights[name] for name, _ in pl_module.named_parameters()):
+            return
         atomic.write(
-            folder_of(trainer) / "recent" / f"step_{trainer.global_step:08d}.pt", lambda path: torch.save(weights, path)
+            kept_in(folder_of(trainer)) / f"step_{trainer.global_step:08d}.pt", lambda path: torch.save(weights, path)
         )
         for old in recent(folder_of(trainer))[: -self.keep]:
             old.unlink()
 
 
+def kept_in(checkpoints: Path) -> Path:
+    return checkpoints / "recent"
+
+
 def recent(checkpoints: Path) -> list[Path]:
     """Kept weights, oldest first."""
-    return sorted((checkpoints / "recent").glob("step_*.pt"))
+    return sorted(kept_in(checkpoints).glob("step_*.pt"))
 
 
 def mean(paths: list[Path], parameters: set[str]) -> dict[str, Any]:

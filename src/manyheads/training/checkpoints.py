@@ -9,25 +9,19 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from manyheads import atomic
 from manyheads.errors import UserError
+from manyheads.training.collectives import add_up
+from manyheads.training.interrupts import NUMBERS, Interrupted
 
 log = logging.getLogger(__name__)
 
 
 def folder_of(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir) / "checkpoints"
-
-
-class Interrupted(BaseException):
-    """The user or the system asked the run to stop; its state is saved. No Exception, so that nobody swallows it."""
-
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"{signal.Signals(number).name} at step {step}")
-        self.number, self.step = number, step
 
 
 class AtomicIO(TorchCheckpointIO):
@@ -67,39 +61,48 @@ class Best(ModelCheckpoint):
         super().load_state_dict({**state_dict, "dirpath": self.dirpath})
 
 
-class Last(Callback):
+class Last(Checkpoint):
     """Saves `last.ckpt` every `every` optimizer steps, at the end, and when the run is told to stop.
 
     The one before is kept as `previous.ckpt`. SIGINT and SIGTERM are noted and obeyed after the step under way, so that
-    what is saved is a state that training really passed through; a second SIGINT stops at once.
+    what is saved is a state that training really passed through; a second SIGINT stops at once. Ranks ask each other
+    after every step whether one of them was told, so that all save and leave at the same one: whoever went on alone
+    would wait for the others for ever.
+
+    A Checkpoint to Lightning, which calls those behind all other callbacks and the task: what is saved at the end of an
+    epoch has been counted and reported.
     """
 
     def __init__(self, every: int) -> None:
-        self.every, self._saved, self._told = every, 0, None
-        self._handlers: dict[int, Any] = {}
+        self.every, self._saved, self._told = every, 0, 0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Here, since Lightning's own handler, which comes before, waits for other ranks in the midst of a step.
+
+        What was there before them Lightning puts back when it is done.
+        """
         self._saved = trainer.global_step
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
+            for number in NUMBERS:
+                signal.signal(number, self._note)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        due = trainer.global_step >= self._saved + self.every
-        if (due or self._told is not None) and _whole(trainer, index):
+        if _whole(trainer, index):
+            self._look(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where every step of an epoch meets a validation, no other moment is whole."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        told = self._agreed(trainer)
+        if told or trainer.global_step >= self._saved + self.every:
             self._save(trainer)
-            self._obey(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
-        self._obey(trainer)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._restore()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._restore()
 
     def _save(self, trainer: Trainer) -> None:
         last, self._saved = folder_of(trainer) / "last.ckpt", trainer.global_step
@@ -109,21 +112,25 @@ class Last(Callback):
             if last.exists():
                 last.replace(last.with_name("previous.ckpt"))
             partial.replace(last)
+        told = self._agreed(trainer)  # while it was written, too
+        if told:
+            log.info("%s: stopped after step %s.", signal.Signals(told).name, trainer.global_step)
+            raise Interrupted(told, trainer.global_step)
 
-    def _obey(self, trainer: Trainer) -> None:
-        if self._told is not None:
-            raise Interrupted(self._told, trainer.global_step)
+    def _agreed(self, trainer: Trainer) -> int:
+        """The signal that any rank was told to stop by; 0 for none."""
+        if trainer.world_size == 1:
+            return self._told
+        told = torch.tensor([self._told == number for number in NUMBERS], dtype=torch.int32)
+        told = told.to(trainer.strategy.root_device)
+        add_up(told)
+        return next((number for number, ranks in zip(NUMBERS, told.tolist(), strict=True) if ranks), 0)
 
     def _note(self, number: int, frame: Any) -> None:
-        if self._told is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._told = number
-        log.info("%s: stopping after this step.", signal.Signals(number).name)
-
-    def _restore(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+        if self._told and number == signal.SIGINT:
+            raise Interrupted(number)
+        # No logging in a handler, which may come while a line is being written.
+        self._told = self._told or number
 
 
 def _whole(trainer: Trainer, index: int) -> bool:

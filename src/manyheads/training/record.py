@@ -45,6 +45,7 @@ class Record:
             "baseline": {},
             "signatures": {},
             "cost": {},
+            "objective": None,
             **before,
         }
 
@@ -62,6 +63,8 @@ def _plain(value: Any) -> Any:
     """Tensors as numbers; what is no number in JSON as null."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if isinstance(value, torch.Tensor):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

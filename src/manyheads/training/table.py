@@ -81,12 +81,27 @@ def cost(content: dict[str, Any]) -> Table:
         "tokens per second": _figure(found["tokens_per_second"], 0),
         "arithmetic per token": f"{flops / 1e6:,.1f} MFLOP" if flops else "—",
         "of what a matrix product reaches here": f"{mfu:.0%}" if mfu else "—",
-        "peak memory": f"{found['peak_memory_bytes'] / 2**30:.2f} GiB",
+        "a step": _phases(found.get("step_seconds") or {}),
+        "peak memory": f"{found['peak_memory_bytes'] / 2**30:.2f} GiB{_foretold(found)}",
         "device": found["device"],
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _phases(seconds: dict[str, float | None]) -> str:
+    """Shares of a step."""
+    if not seconds or None in seconds.values():
+        return "—"
+    total = sum(seconds.values())
+    shares = ", ".join(f"{phase} {taken / total:.0%}" for phase, taken in seconds.items())
+    return f"{total * 1e3:,.1f} ms: {shares}"
+
+
+def _foretold(found: dict[str, Any]) -> str:
+    predicted = found.get("predicted")
+    return f" ({predicted['peak_memory_bytes'] / 2**30:.2f} foretold)" if predicted else ""
 
 
 def _by_set(test: dict[str, float]) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from manyheads.data.batch import Batch
 
 
-@dataclass(frozen=True)
+@dataclass
 class DocumentBatch(Batch):
     """c chunks of b documents; read whole, a document is one chunk.
 

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from manyheads.data.batching import EveryRow
 from manyheads.data.documents.prepared import Prepared
 from manyheads.data.documents.rows import DocumentRows
-from manyheads.data.loader import evaluation_loader
+from manyheads.data.loader import evaluation_loader, share
 
 
 class DocumentSets:
@@ -52,8 +52,5 @@ class DocumentSets:
 
     def evaluation(self, rows: DocumentRows, budget: int | None = None) -> DataLoader:
         """Every document once, with all its chunks; a document over the budget is a batch of its own."""
-        batches = EveryRow(rows.lengths, budget or self.evaluation_batch_tokens, *self._rank())
+        batches = EveryRow(rows.lengths, budget or self.evaluation_batch_tokens, *share(self.trainer))
         return evaluation_loader(rows, batches, self.workers)
-
-    def _rank(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

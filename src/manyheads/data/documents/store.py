@@ -10,12 +10,12 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import tokenizers
 from jaxtyping import Int
 
+from manyheads import atomic
 from manyheads.data.documents.chunking import SENTENCE, sentence_ends
 from manyheads.data.documents.tokenizer import TextTokenizer, Tokens
 from manyheads.errors import UserError
@@ -104,7 +104,8 @@ def _map(path: Path, kind: type) -> np.ndarray:
 
 def _make(folder: Path, fill: Callable[[Put], None]) -> None:
     """The folder whole or not at all."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid4().hex[:6]}")
+    partial = atomic.beside(folder)
+    atomic.clear(folder.parent)
     try:
         partial.mkdir(parents=True)
         files = {name: (partial / name).open("wb") for name in FIELDS}

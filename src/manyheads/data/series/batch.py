@@ -8,7 +8,7 @@ from torch import Tensor
 from manyheads.data.batch import Batch
 
 
-@dataclass(frozen=True)
+@dataclass
 class SeriesBatch(Batch):
     """Scaled values, L steps given and H asked for, of C channels. Where a value is missing it is 0 and not seen.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from manyheads.data.batch import Batch
 
 
-@dataclass(frozen=True)
+@dataclass
 class TextBatch(Batch):
     """`tokens` real places in rows of n, padded on the right; positions count from the row's start.
 

@@ -23,5 +23,10 @@ def add_up(sums: Tensor) -> None:
         dist.all_reduce(sums)
 
 
+def processes() -> int:
+    """How many share the work."""
+    return dist.get_world_size() if _several() else 1
+
+
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized()
