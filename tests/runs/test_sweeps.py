@@ -48,7 +48,7 @@ def test_a_search_with_two_ranks_killed_and_started_again(tmp_path):
         "hparams_search=optuna",
         *command.TINY,
         *TWO,
-        "trainer.strategy=ddp",
+        "trainer.strategy=ddp_fork",
         "optimizer.lr=tag(log,interval(1e-6,1e-1))",
         "hydra.sweeper.n_trials=5",
         "hydra.sweeper.pruner.n_startup_trials=1",
