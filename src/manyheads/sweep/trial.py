@@ -37,7 +37,7 @@ class Report(Callback):
 
     def verify(self) -> None:
         """Raises Pruned where the training was stopped, also in a process that forked those that trained."""
-        steps = self._trial.user_attrs.get("pruned")
+        steps = self._asked().user_attrs.get("pruned")
         if self.stopped or steps is not None:
             raise Pruned(f"stopped after {steps} validations, at which others were better by {self.metric}")
 
@@ -59,6 +59,10 @@ class Report(Callback):
 
     @cached_property
     def _trial(self) -> "optuna.Trial":
+        return self._asked()
+
+    def _asked(self) -> "optuna.Trial":
+        """As the journal has it now: a Trial does not see what another process has written since it was made."""
         import optuna
 
         study = opened(self.storage, self.study)
