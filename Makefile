@@ -5,7 +5,9 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 ARGS   ?=
 # Processes for the tests, each with one thread; a file's tests stay together, since they share what is dear to make.
+# In the order of the folders: by their number of tests, the long ones of whole runs would come last, and one after another.
 JOBS   ?= 2
+SPREAD := --dist loadfile --no-loadscope-reorder
 
 # Idle OpenMP threads spin by default: on shared cores that costs up to 27 times the time of the work itself.
 export OMP_WAIT_POLICY := PASSIVE
@@ -23,10 +25,10 @@ demo: $(READY)
 	$(PY) train.py $(ARGS)
 
 test: $(READY)
-	$(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(JOBS) $(SPREAD) $(ARGS)
 
 test-all: $(READY)
-	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not gpu" $(ARGS)
+	$(PY) -m pytest -n $(JOBS) $(SPREAD) -m "not gpu" $(ARGS)
 
 format: $(READY)
 	$(VENV)/bin/ruff format .

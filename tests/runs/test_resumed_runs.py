@@ -67,7 +67,9 @@ def test_killed_inside_an_epoch_and_resumed(whole, tmp_path):
     same_end(whole, folder)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_told_to_stop_it_saves_says_how_to_go_on_and_does(number, code, whole, tmp_path):
     folder = tmp_path / "run"
     found, output = start_and_stop(folder, number, 3)
@@ -79,6 +81,7 @@ def test_told_to_stop_it_saves_says_how_to_go_on_and_does(number, code, whole, t
     same_end(whole, folder)
 
 
+@pytest.mark.slow
 def test_where_every_step_ends_an_epoch_it_is_saved_and_stops_there(tmp_path):
     one = ("trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.max_epochs=60")
     done = command.train(SAVES, *one, folder=tmp_path / "whole")
