@@ -115,6 +115,7 @@ def fill(path):
                 continue
 
 
+@pytest.mark.slow
 def test_no_room_for_what_is_kept_of_the_data(tmp_path, small_disk):
     disk = small_disk(4)
     done = command.train(f"data.cache={disk}", folder=tmp_path / "run")

@@ -1,6 +1,7 @@
 """Checks before training: they change nothing of a run, stop one that is wrong, and can be left out."""
 
 import command
+import pytest
 import torch
 
 from manyheads.attention.softmax import Softmax
@@ -10,6 +11,7 @@ def weights(folder) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_to_the_bit_with_and_without(tmp_path):
     short = ("trainer.max_steps=4", "test=false", "model.dropout=0.3")
     for name, more in (("with", ()), ("without", ("preflight=false",))):

@@ -14,6 +14,7 @@ def test_a_new_run_does_not_mix_with_the_one_that_is_there(finished, tmp_path):
     assert command.metrics(folder) == command.metrics(finished)
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_share_a_folder(tmp_path):
     folder = tmp_path / "run"
     process = command.started("train.py", *command.TINY, f"hydra.run.dir={folder}", cwd=tmp_path)

@@ -93,6 +93,7 @@ def test_where_every_step_ends_an_epoch_it_is_saved_and_stops_there(tmp_path):
     same_end(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_cut_short_is_named_and_the_one_before_it_used(whole, tmp_path):
     folder = tmp_path / "run"
     start_and_stop(folder, signal.SIGKILL, 9)
@@ -104,6 +105,7 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_it_used(whole, tmp_p
     same_end(whole, folder)
 
 
+@pytest.mark.slow
 def test_resume_auto_finds_the_unfinished_run_of_the_same_command(whole, tmp_path):
     arguments = (*command.TINY, EPOCHS, SAVES, f"paths.outputs={tmp_path / 'outputs'}")
     process = command.started("train.py", *arguments, cwd=tmp_path)
@@ -122,6 +124,7 @@ def test_resume_auto_finds_the_unfinished_run_of_the_same_command(whole, tmp_pat
     assert len(list(runs.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_go_on_for_longer(tmp_path):
     folder = tmp_path / "run"
     assert command.train("trainer.max_epochs=1", folder=folder).returncode == 0

@@ -80,6 +80,7 @@ def test_end_shows_scores_cost_and_the_next_commands(finished):
     assert re.search(r"\d+ s left", screen)
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_run_and_another_seed_another(finished, tmp_path):
     assert command.train("trainer.max_epochs=2", folder=tmp_path / "same").returncode == 0
     same = command.metrics(tmp_path / "same")
@@ -124,6 +125,7 @@ def test_decoder_only_and_other_parts_compose_and_run(tmp_path):
     assert found["train"]["steps"] == 4
 
 
+@pytest.mark.slow
 def test_sweep_runs_each_setting_in_its_own_folder(tmp_path):
     arguments = ("attention=dense,gqa", "attention.kernel=reference", "trainer.max_steps=2")
     done = command.run(

@@ -136,6 +136,7 @@ def test_two_sweeps_do_not_share_a_folder(folder):
     started.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_search_killed_and_started_again(folder):
     """So many trials as were asked for, none twice, at least one pruned, no folder written over."""
     command = (*SEARCH, "data.seconds=1", "hydra.sweeper.n_trials=8", "hydra.sweeper.pruner.n_startup_trials=2")
