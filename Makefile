@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 ARGS   ?=
 # Processes for the tests, each with one thread; a file's tests stay together, since they share what is dear to make.
-# In the order of the folders: by their number of tests, the long ones of whole runs would come last, and one after another.
+# Files keep their order: by their number of tests, those of whole runs would come last, one after another.
 JOBS   ?= 2
 SPREAD := --dist loadfile --no-loadscope-reorder
 

@@ -43,15 +43,21 @@ class Writer(ExperimentWriter):
         super().log_metrics(metrics_dict, step)
 
     def _rewind(self, step: int) -> None:
-        if not self._path.exists():
-            return
+        if self._path.exists():
+            self.metrics_keys, rows = self._read()
+            self._write(self.metrics_keys, [row for row in rows if int(row["step"]) < step])
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        self._write(fieldnames, self._read()[1])
+
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         # A row without an end was cut off by whatever killed the run.
-        whole = self._path.read_text("utf-8").rpartition("\n")[0]
-        reader = csv.DictReader(io.StringIO(whole))
-        rows = [row for row in reader if int(row["step"]) < step]
-        self.metrics_keys = list(reader.fieldnames or [])
+        reader = csv.DictReader(io.StringIO(self._path.read_text("utf-8").rpartition("\n")[0]))
+        return list(reader.fieldnames or []), list(reader)
+
+    def _write(self, names: list[str], rows: list[dict[str, str]]) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, self.metrics_keys)
+        writer = csv.DictWriter(text, names)
         writer.writeheader()
         writer.writerows(rows)
         atomic.write_text(self._path, text.getvalue())
