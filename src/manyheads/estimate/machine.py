@@ -1,8 +1,9 @@
-"""What this machine can do and has left, measured when it is asked: the ceilings of time, and the memory there is."""
+"""What this machine can do and has left, measured when first asked: ceilings of time, and free memory."""
 
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -35,7 +36,9 @@ GROUPS = (
 """Files of a control group: its limit, what it uses, and of that the pages of files by this name."""
 
 
+@cache
 def machine(device: torch.device, precision: str) -> Machine:
+    """Measured once in a process: a run that is out of memory asks again, and has no room to measure in."""
     return Machine(matmul_ceiling(device, precision), _moved(device), _call(device))
 
 
@@ -51,12 +54,12 @@ def memory(device: torch.device) -> int:
 def _group() -> list[int]:
     """What the control group leaves (v2, then v1); nothing where none limits."""
     found = []
-    for limit, used, parts, cache in GROUPS:
+    for limit, used, parts, pages in GROUPS:
         with suppress(OSError, ValueError, KeyError):
             most, now = (int((GROUP / name).read_text()) for name in (limit, used))
             # Pages of files count as used, but are given back when they are needed.
             lines = dict(line.split() for line in (GROUP / parts).read_text().splitlines())
-            found.append(max(0, most - now + int(lines[cache])))
+            found.append(max(0, most - now + int(lines[pages])))
     return found
 
 
