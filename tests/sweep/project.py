@@ -59,6 +59,7 @@ FILES = {
         from pathlib import Path
         from hydra.core.hydra_config import HydraConfig
         from omegaconf import OmegaConf
+        from manyheads import atomic
         from manyheads.config.launch import launch
         from manyheads.errors import UserError
         from manyheads.training.lock import lock
@@ -69,7 +70,8 @@ FILES = {
             def close(status, reason=None, objective=None):
                 found = {"status": status, "reason": reason, "objective": objective, "pid": os.getpid(),
                          "resumed": cfg.resume is not None, "environment": dict(os.environ), "argv": sys.argv[1:]}
-                (folder / "metrics.json").write_text(json.dumps(found))
+                # A signal may come in between, whose own word is then the last.
+                atomic.write_text(folder / "metrics.json", json.dumps(found))
             def stop(number, frame):
                 close("interrupted", signal.Signals(number).name)
                 sys.exit(128 + number)
