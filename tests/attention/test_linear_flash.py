@@ -69,12 +69,12 @@ CASES = [
     Case(n=70, m=70, d=136, h=1),
 ]
 WIDE = [
-    Case(n=129, m=129, h=h, g=g, d=d, causal=causal, lengths=lengths, dtype=dtype, strided=strided)
-    for h, g in ((2, 2), (4, 1))
-    for d in (16, 80, 256)
+    Case(n=n, m=n, h=h, g=g, d=d, causal=causal, lengths=lengths and (n, *lengths), dtype=dtype, strided=strided)
+    # The interpreter takes minutes for wide heads, which only differ in how their numbers are cut.
+    for n, h, g, d in ((129, 2, 2, 16), (129, 2, 2, 80), (129, 4, 1, 16), (129, 4, 1, 80), (66, 2, 1, 256))
     for causal in (True, False)
     for lengths, dtype, strided in (
-        ((129, 0, 1, 126), torch.float32, True),
+        ((0, 1, 63), torch.float32, True),
         (None, torch.float16, False),
         (None, torch.bfloat16, True),
     )
