@@ -14,6 +14,7 @@ from manyheads.attention.exact import Compute
 from manyheads.attention.kernels.registry import find
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
+from manyheads.attention.patterns.of_heads import of_heads
 from manyheads.attention.race import Case, candidates, case_of, race
 from manyheads.attention.rules import SOFTMAX, fastest_rule
 from manyheads.attention.softmax import Softmax
@@ -83,6 +84,12 @@ class Auto(Softmax):
     def advance(self, *given: Any) -> tuple[Tensor, Any]:
         """As the rule that was taken does it, where it is `recurrent`."""
         return self.rules[self.rule].advance(*given)
+
+    def keep(self, heads: tuple[int, ...], kv_heads: tuple[int, ...]) -> None:
+        super().keep(heads, kv_heads)
+        self._shared_pattern = of_heads(self._shared_pattern, heads)
+        for rule in getattr(self, "rules", {}).values():
+            rule.keep(heads, kv_heads)
 
     @property
     def used(self) -> str:

@@ -50,6 +50,13 @@ class Attention(nn.Module, ABC):
     def why_not(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None) -> str | None:
         """Why this attention cannot run on these inputs here, as the user's error, or None if it can."""
 
+    def keep(self, heads: tuple[int, ...], kv_heads: tuple[int, ...]) -> None:
+        """Goes on with these query heads and key-value heads alone, in this order (pruning).
+
+        A rule that owns anything for each head takes what belongs to the kept ones, and calls this.
+        """
+        self.heads, self.kv_heads = len(heads), len(kv_heads)
+
     @property
     def used(self) -> str:
         """What really computes: the name that a run records as `attention_used`."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from manyheads.attention.mask import Mask
@@ -32,6 +32,13 @@ class DistanceBias:
 
 
 Bias = DistanceBias | Tensor
+
+
+def of_heads(bias: Bias, heads: Int[Tensor, "k"]) -> Bias:
+    """What these query heads get of it, in their order."""
+    if isinstance(bias, DistanceBias):
+        return DistanceBias(bias.slopes[heads])
+    return bias if bias.dim() < 3 or bias.size(-3) == 1 else bias.index_select(-3, heads)
 
 
 def as_tensor(bias: Bias, mask: Mask, dtype: torch.dtype) -> Float[Tensor, "#b #h #n m"]:

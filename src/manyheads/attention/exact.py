@@ -10,6 +10,7 @@ from manyheads.attention.choice import ANY, Choice
 from manyheads.attention.kernels.registry import DENSE, SPARSE, find
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
+from manyheads.attention.patterns.of_heads import of_heads
 from manyheads.errors import UserError
 
 Compute = Callable[[Tensor, Tensor, Tensor, Mask, Bias | None, float, Tensor | None], Tensor]
@@ -52,6 +53,10 @@ class Exact(Attention):
         mask = mask.within(self.pattern)
         dropout, shift = self.dropout if self.training else 0.0, self.shift(mask, q)
         return self.choose(q, k, mask, bias, shift)(q, k, v, mask, bias, dropout, shift)
+
+    def keep(self, heads: tuple[int, ...], kv_heads: tuple[int, ...]) -> None:
+        super().keep(heads, kv_heads)
+        self.pattern = of_heads(self.pattern, heads)
 
     def shift(self, mask: Mask, q: Tensor) -> Tensor | None:
         """None: weights are softmax(scores). A tensor (b|1, h|1, n): they are sigmoid(scores + shift)."""

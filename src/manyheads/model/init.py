@@ -53,9 +53,8 @@ def _start_heads(module: MultiHead) -> None:
 def _calm_residuals(stack: Stack) -> None:
     residuals = [r for block in stack.blocks for r in _residuals(block) if r.pre_norm]
     for residual in residuals:
-        last = residual.inner.out if isinstance(residual.inner, MultiHead) else residual.inner.down
-        last.weight.div_(len(residuals) ** 0.5)
+        residual.inner.last.weight.div_(len(residuals) ** 0.5)
 
 
 def _residuals(block: Block) -> list[nn.Module]:
-    return [r for r in (block.read_own, block.read_context, block.think) if r is not None]
+    return [r for r in (block.read_own, block.read_context, block.think) if r is not None and hasattr(r.inner, "last")]

@@ -1,34 +1,66 @@
-"""The parts of a transformer block. `MultiHead` owns the projections, its attention only how queries read keys."""
+"""The parts of a transformer block. `MultiHead` owns the projections, its attention only how queries read keys.
+
+What can be pruned (a `Part`) has units, each weighed by a `Gate`: `makes` names the projections whose rows are a unit's,
+`last` the one whose columns are.
+"""
 
 from collections.abc import Callable
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyheads.attention.base import Attention
-from manyheads.attention.bias import Bias
+from manyheads.attention.bias import Bias, of_heads
 from manyheads.attention.layers import across
 from manyheads.attention.mask import Mask
 from manyheads.errors import UserError
 from manyheads.model.cache import LayerCache
+from manyheads.model.gate import Gate
 from manyheads.position.base import Position, Start
 
 Factory = Callable[..., nn.Module]
 
 
-class MultiHead(nn.Module):
+class Part(nn.Module):
+    """Units side by side: heads of an attention, neurons of a feed-forward part.
+
+    kind: what the units are. makes: names of the projections that make units out of states. last: what mixes them.
+    of: how many it began with. kept: which of them are left, ascending.
+    """
+
+    kind: str
+    makes: tuple[str, ...]
+    last: nn.Linear
+
+    def __init__(self, units: int, axis: int) -> None:
+        super().__init__()
+        self.of, self.kept, self.unit_gate = units, tuple(range(units)), Gate(axis)
+
+    @property
+    def units(self) -> int:
+        return len(self.kept)
+
+
+class MultiHead(Part):
     """Projects to heads, lets them read, and mixes what they found."""
+
+    kind, makes = "heads", ("q", "kv")
 
     def __init__(
         self, dim: int, heads: int, head_dim: int, layer: int, attention: Callable[..., Attention], bias: bool
     ) -> None:
-        super().__init__()
+        super().__init__(heads, axis=-3)
         self.attention = attention(heads=heads, head_dim=head_dim, layer=layer)
         self.q = nn.Linear(dim, heads * head_dim, bias=bias)
         self.kv = nn.Linear(dim, 2 * self.attention.kv_heads * head_dim, bias=bias)
         self.out = nn.Linear(heads * head_dim, dim, bias=bias)
+
+    @property
+    def last(self) -> nn.Linear:
+        return self.out
 
     def queries(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b h n d"]:
         return rearrange(self.q(x), "b n (h d) -> b h n d", d=self.attention.head_dim)
@@ -49,11 +81,24 @@ class MultiHead(nn.Module):
             raise UserError(reason)
 
     def mix(self, read: Float[Tensor, "b h n d"]) -> Float[Tensor, "b n dim"]:
-        return self.out(rearrange(read, "b h n d -> b n (h d)"))
+        return self.out(rearrange(self.unit_gate(read), "b h n d -> b n (h d)"))
 
 
 class SelfAttention(MultiHead):
     """Tokens read each other."""
+
+    _sliced: tuple[Bias | None, Bias | None] = (None, None)
+
+    def bias(self, position: Position) -> Bias | None:
+        """What `position` adds to the scores of the heads that are there."""
+        bias, heads = position.bias, self.kept
+        if bias is None or len(heads) == self.of:
+            return bias
+        # One object for each that is sliced: masks remember dense forms by the identity of a bias.
+        if self._sliced[0] is not bias:
+            device = (bias if isinstance(bias, Tensor) else bias.slopes).device
+            self._sliced = bias, of_heads(bias, torch.tensor(heads, device=device))
+        return self._sliced[1]
 
     def forward(
         self,
@@ -66,12 +111,12 @@ class SelfAttention(MultiHead):
         q, (k, v) = self.queries(x), self.keys_values(x)
         q, k = position.rotate(q, k, start)
         if cache is not None and self.attention.recurrent and not _is_prompt(x, start):
-            self.check(q, k, mask, position.bias)
+            self.check(q, k, mask, self.bias(position))
             return self.mix(cache.advance(self.attention, q, k, v, start))
         if cache is not None:
             k, v = cache.append(k, v, start)
             k, v = k[:, :, : mask.keys], v[:, :, : mask.keys]
-        return self.mix(self.read(q, k, v, mask, position.bias))
+        return self.mix(self.read(q, k, v, mask, self.bias(position)))
 
 
 def _is_prompt(x: Tensor, start: Start) -> bool:
@@ -107,43 +152,78 @@ class CrossAttention(MultiHead):
         return cache.context
 
 
-class SwiGLU(nn.Module):
+class Neurons(Part):
+    """`hidden` neurons, which `down` mixes."""
+
+    kind = "neurons"
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(hidden, axis=-1)
+
+    @property
+    def last(self) -> nn.Linear:
+        return self.down
+
+
+class SwiGLU(Neurons):
     """down(silu(gate(x)) · up(x)) (Shazeer 2020, eq. 6), without biases; `hidden` is the width of each branch."""
 
+    makes = ("gate", "up")
+
     def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
+        super().__init__(hidden)
         self.gate = nn.Linear(dim, hidden, bias=False)
         self.up = nn.Linear(dim, hidden, bias=False)
         self.down = nn.Linear(hidden, dim, bias=False)
 
     def forward(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+        return self.down(self.unit_gate(F.silu(self.gate(x)) * self.up(x)))
 
 
-class FeedForward(nn.Module):
+class FeedForward(Neurons):
     """down(relu(up(x))) (Vaswani et al. 2017, eq. 2)."""
 
+    makes = ("up",)
+
     def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
+        super().__init__(hidden)
         self.up = nn.Linear(dim, hidden)
         self.down = nn.Linear(hidden, dim)
 
     def forward(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b n dim"]:
-        return self.down(F.relu(self.up(x)))
+        return self.down(self.unit_gate(F.relu(self.up(x))))
+
+
+class Constant(nn.Module):
+    """What a part without units still says: the bias of its last projection."""
+
+    def __init__(self, bias: nn.Parameter) -> None:
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, x: Float[Tensor, "b n dim"], *reads) -> Float[Tensor, "b n dim"]:
+        return self.bias.to(x.dtype).expand_as(x)
 
 
 class Residual(nn.Module):
-    """A sublayer with its norm, dropout and the way around it: x + f(norm(x)), or norm(x + f(x)) as in 2017."""
+    """A sublayer with its norm, dropout and the way around it: x + f(norm(x)), or norm(x + f(x)) as in 2017.
+
+    Where pruning has removed the sublayer (`inner` None), x or norm(x) is left. gate: weighs the whole sublayer.
+    kind, of: which units it began with, and how many; None and 0 where it knows none.
+    """
 
     def __init__(self, inner: nn.Module, norm: nn.Module, dropout: float, pre_norm: bool) -> None:
         super().__init__()
         self.inner, self.norm, self.pre_norm = inner, norm, pre_norm
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.gate = nn.Dropout(dropout), Gate(None)
+        self.kind, self.of = (inner.kind, inner.of) if isinstance(inner, Part) else (None, 0)
 
     def forward(self, x: Float[Tensor, "b n dim"], *reads) -> Float[Tensor, "b n dim"]:
+        if self.inner is None:
+            return x if self.pre_norm else self.norm(x)
         if self.pre_norm:
-            return x + self.dropout(self.inner(self.norm(x), *reads))
-        return self.norm(x + self.dropout(self.inner(x, *reads)))
+            return x + self.dropout(self.gate(self.inner(self.norm(x), *reads)))
+        return self.norm(x + self.dropout(self.gate(self.inner(x, *reads))))
 
 
 class Block(nn.Module):

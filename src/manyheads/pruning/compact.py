@@ -1,0 +1,96 @@
+"""From a gated model to one that is really smaller: open gates are folded into weights, closed units cut out.
+
+Where a gate z is neither 0 nor 1 it is folded into the projection behind it, where its product is linear: into the
+columns of the last projection for a head or a neuron, into all of it, bias included, for a whole sublayer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from manyheads.model.layers import Part
+from manyheads.pruning.keep import Cut, cuts, keep
+from manyheads.pruning.sites import Site, sites
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a parameter of a compact model comes from: `old`, cut, then weighed by `scale` (which broadcasts)."""
+
+    old: str
+    cut: Cut | None = None
+    scale: Tensor | None = None
+
+    def of(self, x: Tensor, power: int = 1) -> Tensor:
+        """The same of a tensor of the parameter's old shape, weighed by scale^power."""
+        x = x if self.cut is None else self.cut.of(x)
+        return x if self.scale is None else x * self.scale.to(x).pow(power)
+
+
+@torch.no_grad()
+def compact(model: nn.Module) -> dict[str, Origin]:
+    """Cuts out, in place, whatever gates have closed, folds in those that are open, and takes all gates off.
+
+    Returns where each parameter of the smaller model comes from, by its name: what belongs to parameters elsewhere
+    (an optimizer's moments, means of weights) follows by it. Heads of key-value groups must be closed evenly
+    (ValueError). The model gives the same results as before, to rounding.
+    """
+    origins = {}
+    for site in sites(model):
+        origins |= _compacted(site)
+    return {name: origins.get(name, Origin(name)) for name, _ in model.named_parameters(remove_duplicate=False)}
+
+
+def closed_units(site: Site) -> list[int]:
+    """Places of the units whose gate is 0."""
+    z = site.part.unit_gate.z
+    return [] if z is None else (z == 0).nonzero().flatten().tolist()
+
+
+def _compacted(site: Site) -> dict[str, Origin]:
+    residual, part = site.residual, site.part
+    whole, z = residual.gate.z, part.unit_gate.z
+    residual.gate.z = part.unit_gate.z = None
+    if whole is not None and whole == 0:
+        keep(residual, None)
+        return {}
+    open_ = list(range(part.units)) if z is None else z.nonzero().flatten().tolist()
+    last = next(name for name, module in part.named_children() if module is part.last)
+    origins = _origins(site, part, open_, _scales(part, last, whole, z, open_))
+    keep(residual, open_)
+    if residual.inner is None:
+        return {}
+    if residual.inner is not part:  # a bias is all that is left
+        _weigh(residual.inner.bias, whole)
+        return {f"{site.name}.inner.bias": Origin(f"{site.name}.inner.{last}.bias", None, whole)}
+    for name, parameter in part.named_parameters():
+        _weigh(parameter, origins[f"{site.name}.inner.{name}"].scale)
+    return origins
+
+
+def _origins(site: Site, part: Part, units: list[int], scales: Mapping[str, Tensor]) -> dict[str, Origin]:
+    cut = cuts(part, units) if 0 < len(units) < part.units else {}
+    names = {name: f"{site.name}.inner.{name}" for name, _ in part.named_parameters()}
+    return {long: Origin(long, cut.get(name), scales.get(name)) for name, long in names.items()}
+
+
+def _scales(part: Part, last: str, whole: Tensor | None, z: Tensor | None, units: list[int]) -> dict[str, Tensor]:
+    """By what weights are multiplied, behind the cut; nothing where that is 1."""
+    columns = None
+    if z is not None and (z[units] != 1).any():
+        columns = z[units].repeat_interleave(part.last.in_features // part.units)
+    if whole is not None and whole != 1:
+        columns = whole if columns is None else columns * whole
+    else:
+        whole = None
+    scales = {f"{last}.weight": columns, f"{last}.bias": whole}
+    return {name: scale.detach() for name, scale in scales.items() if scale is not None}
+
+
+def _weigh(parameter: Tensor, scale: Tensor | None) -> None:
+    if scale is not None:
+        parameter.mul_(scale.to(parameter))
+
+
