@@ -48,7 +48,8 @@ would be ignored; a change of model or data would be another run."""
 
 def refuse(cfg: DictConfig, overrides: list[str]) -> None:
     """Raises UserError with the reason."""
-    for reason in (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg), _unshared(cfg), _unmet(cfg)):
+    reasons = (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg), _unshared(cfg), _unpruned(cfg), _unmet(cfg))
+    for reason in reasons:
         if reason is not None:
             raise UserError(reason)
 
@@ -98,6 +99,19 @@ def _unshared(cfg: DictConfig) -> str | None:
         )
     if any("WeightAveraging" in str(part._target_) for part in (cfg.callbacks or {}).values() if part is not None):
         return "callbacks=ema keeps a second model whole, which trainer=fsdp has no room for: take callbacks=default."
+    return None
+
+
+def _unpruned(cfg: DictConfig) -> str | None:
+    """What does not go with gates."""
+    if cfg.pruning is None:
+        return None
+    if "FSDP2" in str(cfg.trainer.strategy):
+        return "pruning= ranks whole layers, which trainer=fsdp shares out: prune with trainer=ddp or on one device."
+    if cfg.compile:
+        return (
+            "pruning= changes the model from step to step, so compile=true has nothing to gain: compile what is left."
+        )
     return None
 
 

@@ -91,7 +91,7 @@ def refuse_unreachable(sites: list[Site], costs: Costs, share: float, rules: Rul
     if share > found + 1e-9:
         raise UserError(
             f"pruning.target={share:g} cannot be reached: heads={rules.heads}, neurons={rules.neurons} and "
-            f"least={rules.least} leave at most {found:.3f} of the prunable {costs.base} to close; lower target or least."
+            f"least={rules.least} leave at most {found:.3f} of the prunable {costs.base} to close; lower one of both."
         )
 
 

@@ -46,9 +46,8 @@ def put(model: nn.Module, gates: Gates) -> None:
     found = {site.name: site for site in sites(model)}
     odd = sorted(set(found) ^ set(gates.units))
     if odd or any(gates.units[name].numel() != site.part.units for name, site in found.items()):
-        raise UserError(
-            f"The gates are of another model: {odd[0] if odd else 'sizes differ'}. Leave out what changes it."
-        )
+        reason = f"{odd[0]} is in one of both alone" if odd else "sizes differ"
+        raise UserError(f"The gates are of another model: {reason}. Leave out what changes the model.")
     for name, site in found.items():
         device = next(site.part.parameters()).device
         # `to` on the same device is the same tensor: whoever asks for its gradient finds it there.

@@ -1,9 +1,9 @@
 """Differentiable pruning: gates are drawn from hard concrete distributions, whose α are learned with the weights.
 
-The loss is L + λ₁ (t − s) + λ₂ (t − s)², s the share of the costs that is gone and t the schedule's: minimal over weights
-and α, maximal over λ (Wang, Wohlwend and Lei 2020, eq. 5; CoFi, Xia, Zhong and Chen 2022, eq. 5). Gates are nested: a
-unit counts as there if its sublayer is. s is counted from the gates as they would settle now, and its gradient is that of
-the expected share: else the few percent that even a closed gate is open by would be pruned on top.
+The loss is L + λ₁ (t − s) + λ₂ (t − s)², s the share of the costs that is gone and t the schedule's: minimal over
+weights and α, maximal over λ (Wang, Wohlwend and Lei 2020, eq. 5; CoFi, Xia, Zhong and Chen 2022, eq. 5). Gates are
+nested: a unit counts as there if its sublayer is. s is counted from the gates as they would settle now, and its
+gradient is that of the expected share: else the few percent that even a closed gate is open by would go on top.
 """
 
 import hashlib

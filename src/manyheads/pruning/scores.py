@@ -3,8 +3,8 @@
 | score of a unit | is | source |
 |---|---|---|
 | magnitude | the length of all its weights | Han et al. 2015 |
-| taylor | mean |∂L/∂z|, z its gate: what the loss would change by, to first order, without it | Molchanov et al. 2019, eq. 8; for heads Michel et al. 2019, eq. 2 |
-| movement | −Σ ∂L/∂z: how far training moves it away from zero | Sanh et al. 2020, eq. 4, one score for all weights of a unit |
+| taylor | mean ∣∂L/∂z∣, z its gate: the loss without it, to first order | Molchanov et al. 2019, eq. 8 |
+| movement | −Σ ∂L/∂z: how far training moves it away from zero | Sanh et al. 2020, eq. 4, one score for a unit |
 | random | a random number: the control | |
 
 Under all but movement, what is closed stays closed.

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from manyheads import atomic
-from manyheads.training.checkpoints import folder_of
+from manyheads.training.checkpoints import folder_of, unsettled
 from manyheads.training.guard import numbers
 
 
@@ -19,7 +19,7 @@ class KeepWeights(Callback):
         self.keep = keep
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit":
+        if trainer.sanity_checking or trainer.state.fn != "fit" or unsettled(trainer):
             return
         # By all ranks together: each may hold a part of every tensor.
         weights = {name: value.cpu() for name, value in trainer.strategy.lightning_module_state_dict().items()}

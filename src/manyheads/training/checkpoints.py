@@ -24,6 +24,11 @@ def folder_of(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir) / "checkpoints"
 
 
+def unsettled(trainer: Trainer) -> bool:
+    """Whether a callback is still changing what the model is: what is validated now is not what will be left."""
+    return any(getattr(callback, "unsettled", False) for callback in trainer.callbacks)
+
+
 class AtomicIO(TorchCheckpointIO):
     """Checkpoints that are whole or not there. Lightning's own pass through /tmp, which is often another disk."""
 
@@ -55,6 +60,10 @@ class Best(ModelCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.dirpath = str(folder_of(trainer))
         super().setup(trainer, pl_module, stage)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not unsettled(trainer):
+            super().on_validation_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # A run's folder may have been moved: Lightning forgets the best score of another folder.
