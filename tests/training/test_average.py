@@ -43,6 +43,7 @@ def trainer_of(module, folder, stage, step):
         state=SimpleNamespace(fn=stage),
         strategy=weights,
         is_global_zero=True,
+        callbacks=[],
         default_root_dir=str(folder),
         global_step=step,
     )

@@ -6,6 +6,7 @@ counts as the best and no patience runs out: what was there before is another mo
 """
 
 import logging
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -142,11 +143,9 @@ class Pruner(Callback):
         if self._costs is None:
             return self._state or {"settled": self.settled, "compacted": self.compacted}
         done = {"settled": self.settled, "compacted": self.compacted, "settled_at": self.settled_at}
-        costs = {"base": self._costs.base, "unit": self._costs.unit, "whole": self._costs.whole}
-        units = {site.name: site.part.units for site in self._found}
         taught = {} if self.distill is None else {"distill": self.distill.state_dict()}
         method = {} if self.settled else self.method.state_dict()
-        return {**done, "gates": self._open().content(), "method": method, "costs": costs, "units": units, **taught}
+        return {**done, "gates": self._open().content(), "method": method, "costs": asdict(self._costs), **taught}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._state = state_dict
