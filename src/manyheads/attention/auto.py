@@ -14,7 +14,6 @@ from manyheads.attention.exact import Compute
 from manyheads.attention.kernels.registry import find
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
-from manyheads.attention.patterns.of_heads import of_heads
 from manyheads.attention.race import Case, candidates, case_of, race
 from manyheads.attention.rules import SOFTMAX, fastest_rule
 from manyheads.attention.softmax import Softmax
@@ -87,7 +86,7 @@ class Auto(Softmax):
 
     def keep(self, heads: tuple[int, ...], kv_heads: tuple[int, ...]) -> None:
         super().keep(heads, kv_heads)
-        self._shared_pattern = of_heads(self._shared_pattern, heads)
+        # What is timed stays named by the pattern that all layers share: which heads are left of it costs nothing.
         for rule in getattr(self, "rules", {}).values():
             rule.keep(heads, kv_heads)
 

@@ -18,7 +18,7 @@ class Gate(nn.Module):
         z: Tensor | None = self.z
         if z is None:
             return x
-        z = z.to(x.dtype)
+        z = z.to(x)  # a model moves without its gates
         return x * (z if self.axis is None else z.view(-1, *[1] * (-1 - self.axis)))
 
     def extra_repr(self) -> str:

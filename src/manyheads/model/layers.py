@@ -1,7 +1,7 @@
 """The parts of a transformer block. `MultiHead` owns the projections, its attention only how queries read keys.
 
-What can be pruned (a `Part`) has units, each weighed by a `Gate`: `makes` names the projections whose rows are a unit's,
-`last` the one whose columns are.
+What can be pruned (a `Part`) has units, each weighed by a `Gate`: `makes` names the projections whose rows are a
+unit's, `last` the one whose columns are.
 """
 
 from collections.abc import Callable
@@ -87,18 +87,19 @@ class MultiHead(Part):
 class SelfAttention(MultiHead):
     """Tokens read each other."""
 
-    _sliced: tuple[Bias | None, Bias | None] = (None, None)
+    _sliced: tuple[Bias | None, bool, Bias | None] = (None, False, None)
 
     def bias(self, position: Position) -> Bias | None:
         """What `position` adds to the scores of the heads that are there."""
         bias, heads = position.bias, self.kept
         if bias is None or len(heads) == self.of:
             return bias
-        # One object for each that is sliced: masks remember dense forms by the identity of a bias.
-        if self._sliced[0] is not bias:
+        # What is sliced in inference mode cannot serve training.
+        inference = torch.is_inference_mode_enabled()
+        if self._sliced[0] is not bias or self._sliced[1] != inference:
             device = (bias if isinstance(bias, Tensor) else bias.slopes).device
-            self._sliced = bias, of_heads(bias, torch.tensor(heads, device=device))
-        return self._sliced[1]
+            self._sliced = bias, inference, of_heads(bias, torch.tensor(heads, device=device))
+        return self._sliced[2]
 
     def forward(
         self,

@@ -62,11 +62,14 @@ def parse(content: Any, where: str) -> Architecture:
     """From plain values, which may be a stranger's; `where` they stand is told in the UserError."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{where} is no architecture of a pruned model: it lacks the format '{FORMAT}'.")
-    for name, entry in dict(content.get("sublayers") or {}).items():
+    sublayers = content.get("sublayers")
+    if not isinstance(sublayers, dict):
+        raise UserError(f"{where} is no architecture of a pruned model: it names no sublayers.")
+    for name, entry in sublayers.items():
         reason = _wrong(entry)
         if reason is not None:
             raise UserError(f"{where}: {name} {reason}.")
-    return Architecture(dict(content.get("sublayers") or {}))
+    return Architecture(dict(sublayers))
 
 
 def narrow(model: nn.Module, architecture: Architecture, where: str = "The architecture") -> None:
@@ -77,14 +80,15 @@ def narrow(model: nn.Module, architecture: Architecture, where: str = "The archi
     found = residuals(model)
     if set(found) != set(architecture.sublayers):
         odd = sorted(set(found) ^ set(architecture.sublayers))[0]
-        raise UserError(f"{where} is of another model: {odd} is in one of both alone. Leave out what changes the model.")
+        raise UserError(
+            f"{where} is of another model: {odd} is in one of both alone. Leave out what changes the model."
+        )
     for name, residual in found.items():
         entry = architecture.sublayers[name]
         own = (residual.kind, residual.of)
         if own != (entry["kind"], entry["of"]):
-            raise UserError(
-                f"{where} is of another model: {name} has {entry['of']} {entry['kind']} there and {residual.of} {residual.kind} here."
-            )
+            there, here = f"{entry['of']} {entry['kind']}", f"{residual.of} {residual.kind}"
+            raise UserError(f"{where} is of another model: {name} has {there} there and {here} here.")
         try:
             keep(residual, entry["kept"])
         except ValueError as problem:

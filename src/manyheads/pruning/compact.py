@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from manyheads.model.layers import Part
-from manyheads.pruning.keep import Cut, cuts, keep
+from manyheads.model.layers import MultiHead, Part
+from manyheads.pruning.keep import Cut, cuts, groups, keep, own_cuts
 from manyheads.pruning.sites import Site, sites
 
 
@@ -34,11 +34,13 @@ def compact(model: nn.Module) -> dict[str, Origin]:
     """Cuts out, in place, whatever gates have closed, folds in those that are open, and takes all gates off.
 
     Returns where each parameter of the smaller model comes from, by its name: what belongs to parameters elsewhere
-    (an optimizer's moments, means of weights) follows by it. Heads of key-value groups must be closed evenly
-    (ValueError). The model gives the same results as before, to rounding.
+    (an optimizer's moments, means of weights) follows by it. Heads of key-value groups must be closed evenly: else a
+    ValueError, and the model is as it was. The model gives the same results as before, to rounding.
     """
-    origins = {}
-    for site in sites(model):
+    origins, found = {}, sites(model)
+    for site in found:
+        _refuse_uneven(site)
+    for site in found:
         origins |= _compacted(site)
     return {name: origins.get(name, Origin(name)) for name, _ in model.named_parameters(remove_duplicate=False)}
 
@@ -49,11 +51,23 @@ def closed_units(site: Site) -> list[int]:
     return [] if z is None else (z == 0).nonzero().flatten().tolist()
 
 
+def _refuse_uneven(site: Site) -> None:
+    closed = set(closed_units(site))
+    left = [unit for unit in range(site.part.units) if unit not in closed]
+    if isinstance(site.part, MultiHead) and left and not _gone(site):
+        groups(site.part, left)
+
+
+def _gone(site: Site) -> bool:
+    z = site.residual.gate.z
+    return z is not None and bool(z == 0)
+
+
 def _compacted(site: Site) -> dict[str, Origin]:
     residual, part = site.residual, site.part
-    whole, z = residual.gate.z, part.unit_gate.z
+    gone, whole, z = _gone(site), _exact(residual.gate.z, part), _exact(part.unit_gate.z, part)
     residual.gate.z = part.unit_gate.z = None
-    if whole is not None and whole == 0:
+    if gone:
         keep(residual, None)
         return {}
     open_ = list(range(part.units)) if z is None else z.nonzero().flatten().tolist()
@@ -70,8 +84,13 @@ def _compacted(site: Site) -> dict[str, Origin]:
     return origins
 
 
+def _exact(z: Tensor | None, part: Part) -> Tensor | None:
+    """In which products of gates are no coarser than the weights that they are folded into."""
+    return None if z is None else z.detach().to(torch.promote_types(z.dtype, part.last.weight.dtype))
+
+
 def _origins(site: Site, part: Part, units: list[int], scales: Mapping[str, Tensor]) -> dict[str, Origin]:
-    cut = cuts(part, units) if 0 < len(units) < part.units else {}
+    cut = {**cuts(part, units), **own_cuts(part, units)} if 0 < len(units) < part.units else {}
     names = {name: f"{site.name}.inner.{name}" for name, _ in part.named_parameters()}
     return {long: Origin(long, cut.get(name), scales.get(name)) for name, long in names.items()}
 
@@ -86,11 +105,9 @@ def _scales(part: Part, last: str, whole: Tensor | None, z: Tensor | None, units
     else:
         whole = None
     scales = {f"{last}.weight": columns, f"{last}.bias": whole}
-    return {name: scale.detach() for name, scale in scales.items() if scale is not None}
+    return {name: scale for name, scale in scales.items() if scale is not None}
 
 
 def _weigh(parameter: Tensor, scale: Tensor | None) -> None:
     if scale is not None:
         parameter.mul_(scale.to(parameter))
-
-

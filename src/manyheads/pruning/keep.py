@@ -1,6 +1,7 @@
 """Physically smaller sublayers: weights of closed units are cut out, open ones stay in their order."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -12,13 +13,14 @@ from manyheads.model.layers import Constant, MultiHead, Part, Residual
 
 @dataclass(frozen=True)
 class Cut:
-    """What is left of a tensor: these places along this axis."""
+    """What is left of a tensor: these places along this axis; without one, of all its numbers those at these places."""
 
-    axis: int
-    places: Int[Tensor, "k"]
+    axis: int | None
+    places: Int[Tensor, "..."]
 
     def of(self, x: Tensor) -> Tensor:
-        return x.index_select(self.axis, self.places.to(x.device))
+        places = self.places.to(x.device)
+        return x.flatten()[places] if self.axis is None else x.index_select(self.axis, places)
 
 
 def keep(residual: Residual, units: Sequence[int] | None) -> None:
@@ -65,6 +67,17 @@ def cuts(part: Part, units: Sequence[int]) -> dict[str, Cut]:
             found[f"{name}.bias"] = Cut(0, rows[name])
     last = next(name for name, module in part.named_children() if module is part.last)
     return {**found, f"{last}.weight": Cut(1, columns)}
+
+
+def own_cuts(part: Part, units: Sequence[int]) -> dict[str, Cut]:
+    """The same of weights that an attention owns: what its `keep` does with them tells a copy that holds places."""
+    if not isinstance(part, MultiHead) or next(part.attention.parameters(), None) is None:
+        return {}
+    copy = deepcopy(part.attention)
+    for weight in copy.parameters():
+        weight.data = torch.arange(weight.numel(), dtype=torch.float64).view(weight.shape)
+    copy.keep(tuple(units), groups(part, units))
+    return {f"attention.{name}": Cut(None, places.long()) for name, places in copy.named_parameters()}
 
 
 def groups(part: MultiHead, units: Sequence[int]) -> tuple[int, ...]:
