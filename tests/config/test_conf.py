@@ -37,8 +37,9 @@ HANDED_IN = {
 
 
 def chosen(group, option):
-    """The command line that takes the option; parts of a sweeper need the sweeper."""
-    return [*(["hydra/sweeper=optuna"] if group.startswith("hydra/sweeper/") else []), f"{group}={option}"]
+    """The command line that takes the option; parts of a sweeper, or of pruning, need what they are part of."""
+    owners = {"hydra/sweeper/": "hydra/sweeper=optuna", "pruning/": "pruning=magnitude"}
+    return [*(owner for start, owner in owners.items() if group.startswith(start)), f"{group}={option}"]
 
 
 def options(group):

@@ -22,7 +22,7 @@ from manyheads.model.pool import POOLS, last
 from manyheads.model.segments import Segments
 from manyheads.model.shapes import DecoderOnly, EncoderOnly, Shape
 from manyheads.model.stack import Stack
-from manyheads.model.thin import draw, thinned
+from manyheads.model.thin import Thin
 from manyheads.position.none import NoPosition
 
 
@@ -57,15 +57,15 @@ class DocumentModel(nn.Module):
         pool = _known("data.pool", spec.pool, POOLS)
         self.pool = POOLS[pool](self.body.dim) if isinstance(self.body, EncoderOnly) else None
         self.aggregate = _aggregate(self.body, spec)
-        self.special, self.tokens = (spec.pad, spec.bos, spec.eos, spec.sep), spec.source_vocabulary
-        self.word_dropout = spec.word_dropout
-        bag = (self.tokens, len(spec.labels), self.body.dim, self.special)
+        special = (spec.pad, spec.bos, spec.eos, spec.sep)
+        self.thin = Thin(spec.source_vocabulary, spec.word_dropout, special)
+        bag = (spec.source_vocabulary, len(spec.labels), self.body.dim, special)
         self.bag = BagOfWords(*bag) if spec.bag_of_words else None
         start_weights(self)
         self.aggregate.start(spec.most)
 
     def forward(self, batch: Chunks) -> Reading:
-        vectors = self.read(*self._words(batch))
+        vectors = self.read(*self.thin(batch))
         chunks = Segments(batch.document, len(batch.index))
         # A few numbers per chunk: in bf16 they would cost as much, and scores would tie that are to be ranked.
         with torch.autocast(vectors.device.type, enabled=False):
@@ -74,14 +74,6 @@ class DocumentModel(nn.Module):
                 return read
             straight = self.bag(batch.ids, batch.lengths, batch.document, len(batch.index))
             return replace(read, scores=(read.scores + straight) / 2, ways=(read.scores, straight))
-
-    def _words(self, batch: Chunks) -> tuple[Int[Tensor, "c n"], Int[Tensor, "c"]]:
-        """Ids and lengths of the chunks as the body reads them."""
-        if not (self.training and self.word_dropout):
-            return batch.ids, batch.lengths
-        sizes = (len(batch.index), self.tokens)
-        kept = draw(*sizes, self.word_dropout, self.special, batch.ids.device)
-        return thinned(batch.ids, batch.lengths, batch.document, kept)
 
     def read(self, tokens: Int[Tensor, "c n"], lengths: Int[Tensor, "c"]) -> Float[Tensor, "c dim"]:
         """One vector for each chunk."""

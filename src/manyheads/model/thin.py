@@ -1,10 +1,31 @@
 """Words left out of documents while a model trains."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyheads.model.pool import real
+
+
+class Thin(nn.Module):
+    """Ids and lengths of chunks as a body reads them: while it trains, without a `share` of each document's words.
+
+    special: ids that stay; the first one is padding.
+    """
+
+    def __init__(self, tokens: int, share: float, special: tuple[int, ...]) -> None:
+        super().__init__()
+        self.tokens, self.share, self.special = tokens, share, special
+
+    def forward(self, batch: Any) -> tuple[Int[Tensor, "c n"], Int[Tensor, "c"]]:
+        """batch: as `model.documents.Chunks`."""
+        if not (self.training and self.share):
+            return batch.ids, batch.lengths
+        kept = draw(len(batch.index), self.tokens, self.share, self.special, batch.ids.device)
+        ids, lengths = thinned(batch.ids, batch.lengths, batch.document, kept)
+        return ids.masked_fill(~real(ids, lengths), self.special[0]), lengths
 
 
 def thinned(

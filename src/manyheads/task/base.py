@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -23,13 +23,20 @@ from manyheads.training.strategy import FSDP2
 class Result:
     """A batch's loss per `count` (words, documents, windows), and what else is averaged over them.
 
-    over: of how many the loss is a mean, where that is not `count`.
+    over: of how many the loss is a mean, where that is not `count`. answer: what was judged.
+    objective: what is trained, where that is not the loss alone. curves: what else is logged of a training step.
     """
 
     loss: Tensor
     count: int
     means: dict[str, Tensor]
     over: Tensor | int | None = None
+    answer: Any = None
+    objective: Tensor | None = None
+    curves: dict[str, Tensor] = field(default_factory=dict)
+
+    def trained_by(self, objective: Tensor, curves: dict[str, Tensor]) -> "Result":
+        return replace(self, objective=objective, curves={name: x.detach() for name, x in curves.items()})
 
 
 class Mean(MeanMetric):
@@ -65,12 +72,18 @@ class Task(LightningModule, ABC):
         self._means: dict[str, dict[str, Mean]] = {}
         self.step_mean = StepMean()
         self.config: dict[str, Any] = {}
+        self.lesson: Callable[[Task, Any], Result] | None = None
+        """What a training step is in place of `step`, while the model learns from more than its data."""
         self.trained: dict[str, float] = {}
         """What `report` said last of the training; a run that goes on behind its end knows it by this alone."""
 
     @abstractmethod
     def step(self, batch: Any) -> Result:
         """Loss and means of one batch."""
+
+    def answer(self, model: nn.Module, batch: Any) -> Any:
+        """What a model says of a batch: of a kind that has a `distance` to another model's answer."""
+        raise NotImplementedError
 
     def begin(self, data: Any) -> bool:
         """Gives the model the weights that `data` alone says are good, if this task knows any: whether it does.
@@ -90,11 +103,13 @@ class Task(LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: Any, index: int) -> Tensor:
-        result = self.step(batch)
+        result = self.step(batch) if self.lesson is None else self.lesson(self, batch)
         self.count("train", result)
         over = result.count if result.over is None else result.over
-        loss = self.step_mean.add(result.loss, over, self.trainer.accumulate_grad_batches)
+        objective = result.loss if result.objective is None else result.objective
+        loss = self.step_mean.add(objective, over, self.trainer.accumulate_grad_batches)
         self.log("train/loss", self.step_mean.mean, prog_bar=True, batch_size=result.count)
+        self.log_dict({f"train/{name}": value for name, value in result.curves.items()}, batch_size=result.count)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from manyheads import atomic
 from manyheads.data.base import DocumentSpec
 from manyheads.task import document_scores
+from manyheads.task.answers import Labels
 from manyheads.task.base import Result, Task
 from manyheads.task.document_baselines import baseline_scores
 from manyheads.task.document_figures import figures
@@ -70,12 +71,16 @@ class ClassificationTask(Task):
         if stage == "fit" and self.balance == "sqrt_inverse":
             self.weight.copy_(label_weights(self.trainer.datamodule.targets("train"), len(self.spec.labels)))
 
+    def answer(self, model: nn.Module, batch: Any) -> Labels:
+        reading = model(batch)
+        return Labels(reading.scores, reading.ways, self.spec.multilabel)
+
     def step(self, batch: Any) -> Result:
-        reading = self.model(batch)
-        result = self._judge(reading.scores, batch.labels)
-        if not reading.ways:
+        answer = self.answer(self.model, batch)
+        result = replace(self._judge(answer.scores, batch.labels), answer=answer)
+        if not answer.ways:
             return result
-        losses = [self._judge(scores, batch.labels).loss for scores in reading.ways]
+        losses = [self._judge(scores, batch.labels).loss for scores in answer.ways]
         return replace(result, loss=torch.stack(losses).mean())
 
     def _judge(self, scores: Float[Tensor, "b k"], labels: Tensor) -> Result:

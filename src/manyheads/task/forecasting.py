@@ -19,6 +19,7 @@ from manyheads.data.base import SeriesSpec
 from manyheads.errors import UserError
 from manyheads.model.ways import AtOnce
 from manyheads.task import series_table
+from manyheads.task.answers import Forecasts
 from manyheads.task.base import Result, Task
 from manyheads.task.series_figures import Window, steps_figure, windows_figure
 from manyheads.task.series_scores import Tally, loss_of, scores
@@ -72,11 +73,14 @@ class ForecastingTask(Task):
         self.model.way.begin(self._closed)
         return True
 
+    def answer(self, model: nn.Module, batch: Any) -> Forecasts:
+        return Forecasts(*model.teach(batch))
+
     def step(self, batch: Any) -> Result:
-        forecast, truth, seen = self.model.teach(batch)
-        losses = torch.where(seen, self.loss(forecast, truth), 0)
-        over = seen.sum().clamp(min=1)
-        return Result(losses.sum() / over, len(batch), {}, over)
+        answer = self.answer(self.model, batch)
+        losses = torch.where(answer.seen, self.loss(answer.values, answer.truth), 0)
+        over = answer.seen.sum().clamp(min=1)
+        return Result(losses.sum() / over, len(batch), {}, over, answer)
 
     def validation_step(self, batch: Any, index: int) -> None:
         self._tally("val").add(batch, self.model(batch), self.trainer.datamodule.scaling)

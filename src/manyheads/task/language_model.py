@@ -15,6 +15,7 @@ from manyheads import atomic
 from manyheads.baseline.text import Guess, compressed, guesses
 from manyheads.data.base import DataSpec
 from manyheads.model.head import Scored
+from manyheads.task.answers import Words
 from manyheads.task.base import Result, Task
 from manyheads.task.continuation import Continuation
 from manyheads.training.collectives import add_up
@@ -49,9 +50,15 @@ class LanguageModelTask(Task):
         self.signatures: dict[str, str] = {}
         self._sums: dict[str, Tensor] = {}
 
+    def answer(self, model: nn.Module, batch: Any) -> Words:
+        states = model(batch.ids, batch.documents if batch.several else None)
+        return Words(states[batch.counted], batch.targets[batch.counted], model.head)
+
     def step(self, batch: Any) -> Result:
-        scored = self._score(batch)
-        return Result(scored.loss / scored.count, scored.count, {"accuracy": scored.correct / scored.count})
+        answer = self.answer(self.model, batch)
+        scored = self._judge(answer)
+        means = {"accuracy": scored.correct / scored.count}
+        return Result(scored.loss / scored.count, scored.count, means, answer=answer)
 
     def validation_step(self, batch: Any, index: int) -> None:
         self._add("val", batch)
@@ -77,8 +84,10 @@ class LanguageModelTask(Task):
             atomic.write_text(Path(self.trainer.default_root_dir) / "predictions.jsonl", "".join(lines))
 
     def _score(self, batch: Any) -> Scored:
-        states = self.model(batch.ids, batch.documents if batch.several else None)
-        return self.model.head.loss(states[batch.counted], batch.targets[batch.counted], 0.0)
+        return self._judge(self.answer(self.model, batch))
+
+    def _judge(self, answer: Words) -> Scored:
+        return self.model.head.loss(answer.states, answer.words, 0.0)
 
     def _add(self, split: str, batch: Any) -> None:
         """Sums, not means: rows have unequal numbers of tokens, and tokens of bytes."""

@@ -43,10 +43,15 @@ class StepMean:
         self.mean = (self._sums[0] / self._sums[1]).to(loss.dtype)
         return loss * (ranks * own / self._first).to(loss.dtype)
 
+    @property
+    def share(self) -> Tensor | None:
+        """What gradients are multiplied with when the step closes; None for nothing."""
+        return self._batches * self._first / self._sums[1] if self._batches > 1 and self._sums is not None else None
+
     def close(self, optimizer: Optimizer) -> None:
         """Weighs the gradients against all that the step held."""
-        if self._batches > 1 and self._sums is not None:
-            share = self._batches * self._first / self._sums[1]
+        share = self.share
+        if share is not None:
             for group in optimizer.param_groups:
                 for weight in group["params"]:
                     if weight.grad is not None:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from manyheads import atomic
 from manyheads.data.base import DataSpec
+from manyheads.task.answers import Words
 from manyheads.task.base import Result, Task
 from manyheads.task.search import Search
 from manyheads.task.text_scores import METRICS, scores, signatures
@@ -47,11 +48,15 @@ class TranslationTask(Task):
         self.baseline: dict[str, float] = {}
         self.signatures: dict[str, str] = {}
 
+    def answer(self, model: nn.Module, batch: Any) -> Words:
+        sides = batch.source, batch.source_lengths, batch.target, batch.target_lengths
+        return Words(*model.teach(*sides), model.head)
+
     def step(self, batch: Any) -> Result:
-        states, words = self.model.teach(batch.source, batch.source_lengths, batch.target, batch.target_lengths)
-        scored = self.model.head.loss(states, words, self.smoothing)
+        answer = self.answer(self.model, batch)
+        scored = self.model.head.loss(answer.states, answer.words, self.smoothing)
         means = {"nll": scored.nll / scored.count, "accuracy": scored.correct / scored.count}
-        return Result(scored.loss / scored.count, scored.count, means)
+        return Result(scored.loss / scored.count, scored.count, means, answer=answer)
 
     def validation_step(self, batch: Any, index: int) -> None:
         self.count("val", self.step(batch))
