@@ -25,7 +25,7 @@ ARROWS = {
     "training": {"atomic", "attention", "errors"},
     "training.ranks": {"config.parent"},
     "task": {"atomic", "baseline", "model", "data", "training", "errors"},
-    "pruning": {"model", "errors"},
+    "pruning": {"atomic", "attention", "model", "task", "training", "errors"},
     "analysis": {"attention", "model", "task", "errors"},
     "report": {"errors"},
     "build": {"attention", "config", "data", "model", "task", "training", "pruning", "analysis", "errors"},
