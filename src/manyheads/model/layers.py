@@ -94,11 +94,11 @@ class SelfAttention(MultiHead):
         bias, heads = position.bias, self.kept
         if bias is None or len(heads) == self.of:
             return bias
-        # What is sliced in inference mode cannot serve training.
-        inference = torch.is_inference_mode_enabled()
-        if self._sliced[0] is not bias or self._sliced[1] != inference:
+        # What is sliced in inference mode, where nothing has gradients, cannot serve training.
+        trained = torch.is_grad_enabled()
+        if self._sliced[0] is not bias or self._sliced[1] != trained:
             device = (bias if isinstance(bias, Tensor) else bias.slopes).device
-            self._sliced = bias, inference, of_heads(bias, torch.tensor(heads, device=device))
+            self._sliced = bias, trained, of_heads(bias, torch.tensor(heads, device=device))
         return self._sliced[2]
 
     def forward(

@@ -10,6 +10,7 @@ from manyheads.attention.auto import Auto
 from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
 from manyheads.attention.mask import Mask
+from manyheads.attention.patterns.of_heads import OfHeads
 from manyheads.attention.rules import SOFTMAX
 from manyheads.model.layers import CrossAttention, MultiHead
 from manyheads.model.stack import Stack
@@ -47,9 +48,12 @@ def seats(model: nn.Module) -> list[Seat]:
 
 
 def _words(attention: Attention) -> str:
-    """What it is, but for the dice of its pattern: layers that differ in them alone are checked once."""
+    """What it is, but for the dice of its pattern, and for which of its heads are left: layers that differ in them
+    alone are checked once.
+    """
     pattern = getattr(attention, "pattern", None)
-    same = replace(pattern, seed=0) if hasattr(pattern, "seed") else pattern
+    whole = pattern.pattern if isinstance(pattern, OfHeads) else pattern
+    same = replace(whole, seed=0) if hasattr(whole, "seed") else whole
     return str(attention).replace(str(pattern), str(same))
 
 
@@ -65,7 +69,7 @@ def _seat(name: str, layer: MultiHead, stack: Stack, causal: bool) -> Seat:
     attention, cross = layer.attention, isinstance(layer, CrossAttention)
     if isinstance(attention, Auto) and attention.rule != SOFTMAX:
         attention = attention.rules[attention.rule]
-    return Seat(name, attention, causal and not cross, cross, None if cross else stack.position.bias)
+    return Seat(name, attention, causal and not cross, cross, None if cross else layer.bias(stack.position))
 
 
 def divide(model: nn.Module) -> Finding:

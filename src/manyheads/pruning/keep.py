@@ -52,7 +52,7 @@ def keep_bias(residual: Residual) -> None:
     if bias is None:
         keep(residual, None)
     else:
-        residual.inner = Constant(bias)
+        residual.inner = Constant(bias).train(residual.training)
 
 
 def cuts(part: Part, units: Sequence[int]) -> dict[str, Cut]:
