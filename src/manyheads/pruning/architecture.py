@@ -54,7 +54,7 @@ def read(path: Path) -> Architecture:
         return parse(json.loads(path.read_text(encoding="utf-8")), str(path))
     except FileNotFoundError as problem:
         raise UserError(f"{path} is not there; name the arch.json of a pruned run.") from problem
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise UserError(f"{path} cannot be read as an architecture: {problem}.") from problem
 
 
