@@ -12,6 +12,7 @@ from torch import nn
 
 from manyheads import preflight
 from manyheads.attention.kernels import flash
+from manyheads.attention.mask import Mask
 from manyheads.attention.softmax import Softmax
 from manyheads.data.base import TokenSpec
 from manyheads.model.init import start_weights
@@ -31,7 +32,7 @@ PAIRS = ("translation", "encoder_decoder")
 
 def translator(position="alibi", block="modern", kv_heads="null", shape="encoder_decoder", **changes) -> nn.Module:
     own = changes.pop("attention", None) or attention("dense", f"attention.kv_heads={kv_heads}")
-    return grown(build("translation", shape, own, position, block, **changes))
+    return grown(build(changes.pop("kind", "translation"), shape, own, position, block, **changes))
 
 
 def gated(model: nn.Module, gates: Gates) -> tuple[nn.Module, nn.Module]:
@@ -414,6 +415,31 @@ def test_the_triton_kernels_see_the_same_heads(name, position, monkeypatch):
     tokens = torch.randint(5, 23, (2, 40))
     torch.testing.assert_close(model(tokens), small(tokens), rtol=0, atol=2e-5)
     assert {s.part.attention.used for s in sites(small) if s.kind == "heads"} == {"flash"}
+
+
+def held(mask: Mask) -> int:
+    """Bytes that a mask remembers for the layers that share it."""
+    found = (x for x in mask._derived.values() if isinstance(x, torch.Tensor))
+    return sum({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in found}.values())
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "reference", "blocked"])
+def test_layers_of_other_heads_remember_no_masks_and_biases_of_their_own(kernel):
+    """Or a compact model would need more memory than the whole one."""
+    own = attention("dense", f"attention.kernel={kernel}")
+    model = translator("alibi", "modern", shape="encoder_only", attention=own, layers=4, kind="clinical_long").body
+    gates = closed(model)
+    for at, site in enumerate(s for s in sites(model) if s.kind == "heads"):
+        gates.units[site.name][:at] = 0.0
+    small = deepcopy(model)
+    put(small, gates)
+    compact(small)
+    masks = [Mask(64, 64, lengths=torch.tensor([64, 9])) for _ in range(2)]
+    x = torch.randn(2, 64, 16, dtype=torch.float64)
+    with torch.no_grad():
+        for one, mask in zip((model, small), masks, strict=True):
+            one.encoder(x, mask)
+    assert held(masks[1]) <= held(masks[0])
 
 
 @pytest.mark.slow

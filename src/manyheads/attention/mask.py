@@ -105,16 +105,18 @@ class Mask:
 
     def dense(self, heads: int, device: torch.device) -> Bool[Tensor, "#b #h #n m"]:
         """The mask as a tensor that broadcasts to (b, heads, n, m); axes on which it does not depend have size 1."""
+        heads = heads if self.per_head else 1  # layers of different numbers of heads share it
         return self.once(("dense", heads, device), lambda: self._dense(heads, device))
 
     def blind(self, heads: int, device: torch.device) -> Bool[Tensor, "#b #h #n 1"] | None:
         """Queries that see no key at all, or None where it is known that there are none."""
+        heads = heads if self.per_head else 1
         return self.once(("blind", heads, device), lambda: self._blind(heads, device))
 
     def _dense(self, heads: int, device: torch.device) -> Tensor:
         per_query = self.causal or self.documents is not None or self.pattern is not None
         b = torch.arange(self.rows, device=device).view(-1, 1, 1, 1)
-        h = torch.arange(heads if self.per_head else 1, device=device).view(1, -1, 1, 1)
+        h = torch.arange(heads, device=device).view(1, -1, 1, 1)
         i = torch.arange(self.queries if per_query else 1, device=device).view(1, 1, -1, 1)
         j = torch.arange(self.keys, device=device).view(1, 1, 1, -1)
         return self.allowed(b, h, i, j)

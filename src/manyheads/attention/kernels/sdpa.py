@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from manyheads.attention.bias import Bias, as_tensor
+from manyheads.attention.bias import Bias, DistanceBias, as_tensor
 from manyheads.attention.mask import Mask
 
 
@@ -54,12 +54,14 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None, drop
 
 def _additive(q: Tensor, mask: Mask, bias: Bias | None) -> Tensor:
     """Mask and bias in the one tensor torch takes; blind rows see everything here and are zeroed afterwards."""
+    if isinstance(bias, DistanceBias) and bias.of is not None and not mask.per_head:
+        return bias.part(_additive(q, mask, bias.of[0]))
 
     def visible() -> Tensor:
         seen, blind = mask.dense(q.size(1), q.device), mask.blind(q.size(1), q.device)
         return seen if blind is None else seen | blind
 
-    seen = mask.once(("visible", q.size(1), q.device), visible)
+    seen = mask.once(("visible", q.size(1) if mask.per_head else 1, q.device), visible)
     if bias is None:
         return seen
     made = as_tensor(bias, mask, q.dtype)
