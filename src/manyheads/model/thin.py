@@ -12,7 +12,7 @@ from manyheads.model.pool import real
 class Thin(nn.Module):
     """Ids and lengths of chunks as a body reads them: while it trains, without a `share` of each document's words.
 
-    special: ids that stay; the first one is padding.
+    special: ids that stay.
     """
 
     def __init__(self, tokens: int, share: float, special: tuple[int, ...]) -> None:
@@ -24,8 +24,7 @@ class Thin(nn.Module):
         if not (self.training and self.share):
             return batch.ids, batch.lengths
         kept = draw(len(batch.index), self.tokens, self.share, self.special, batch.ids.device)
-        ids, lengths = thinned(batch.ids, batch.lengths, batch.document, kept)
-        return ids.masked_fill(~real(ids, lengths), self.special[0]), lengths
+        return thinned(batch.ids, batch.lengths, batch.document, kept)
 
 
 def thinned(

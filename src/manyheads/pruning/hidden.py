@@ -47,7 +47,7 @@ def watched(model: nn.Module, layers: int, like: Seen | None = None) -> Iterator
         if isinstance(module, Thin):
             hooks.append(module.register_forward_hook(_words(seen, like, name)))
         elif isinstance(module, Embedding) and layers:
-            hooks.append(module.register_forward_hook(_tokens(tokens)))
+            hooks.append(module.register_forward_hook(_tokens(seen, tokens)))
         elif isinstance(module, Stack) and layers:
             hooks.append(module.register_forward_pre_hook(_places(seen, tokens, name), with_kwargs=True))
             chosen = [module.blocks[number] for number in evenly(len(module.blocks), layers)]
@@ -94,9 +94,13 @@ def _words(seen: Seen, like: Seen | None, name: str) -> Any:
     return hook
 
 
-def _tokens(found: list[tuple[Tensor, Tensor]]) -> Any:
+def _tokens(seen: Seen, found: list[tuple[Tensor, Tensor]]) -> Any:
+    """What was embedded, and which of it is real: what is thinned has lengths, anything else is padded."""
+
     def hook(module: Embedding, args: Any, output: Tensor) -> None:
-        found.append((output, args[0] != module.table.padding_idx))
+        lengths = next((lengths for ids, lengths in seen.words.values() if ids is args[0]), None)
+        places = args[0] != module.table.padding_idx if lengths is None else real(args[0], lengths)
+        found.append((output, places))
 
     return hook
 
