@@ -4,12 +4,12 @@ from itertools import combinations
 
 import pytest
 import torch
+from tiny import encoder_decoder, encoder_only
 
 from manyheads.errors import UserError
 from manyheads.pruning.choose import Rules, Worth, choose, most, refuse_unreachable
 from manyheads.pruning.cost import unit_costs
 from manyheads.pruning.sites import sites
-from tiny import encoder_decoder, encoder_only
 
 
 def rules(**changes):
@@ -33,15 +33,17 @@ def closed(gates, site):
 def test_nothing_goes_for_a_share_of_nothing():
     found, costs = ground()
     gates = choose(found, random_worth(found), costs, 0.0, rules())
-    assert all((z == 1).all() for z in gates.units.values()) and not gates.layers
+    assert all((z == 1).all() for z in gates.units.values())
+    assert not gates.layers
 
 
-@pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.8])
+@pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.7])
 def test_at_least_the_share_goes_and_not_a_neuron_more(share):
     found, costs = ground(model=encoder_decoder)
     gates = choose(found, random_worth(found), costs, share, rules())
     gone, neuron = costs.share(gates.kept()), max(costs.unit.values()) / costs.total
-    assert share <= gone + 1e-9 and gone < share + neuron
+    assert share <= gone + 1e-9
+    assert gone < share + neuron
 
 
 def test_the_least_worth_for_its_cost_goes_first():
@@ -62,13 +64,14 @@ def test_groups_go_whole():
     found, costs = ground(kv_heads=2)
     gates = choose(found, random_worth(found), costs, 0.45, rules())
     heads = [gates.units[s.name].view(2, 2) for s in found if s.kind == "heads"]
-    assert any((z == 0).any() for z in heads) and all((z[:, 0] == z[:, 1]).all() for z in heads)
+    assert any((z == 0).any() for z in heads)
+    assert all((z[:, 0] == z[:, 1]).all() for z in heads)
 
 
 def test_within_groups_each_keeps_as_many_and_its_best():
     found, costs = ground(kv_heads=2, heads="within")
     worth = random_worth(found)
-    gates = choose(found, worth, costs, 0.4, rules(heads="within"))
+    gates = choose(found, worth, costs, 0.6, rules(heads="within"))
     shut = 0
     for site in (s for s in found if s.kind == "heads"):
         z, value = gates.units[site.name].view(2, 2), worth.units[site.name].view(2, 2)
@@ -98,7 +101,7 @@ def test_what_may_not_go_stays():
 def test_a_target_out_of_reach_is_refused():
     found, costs = ground()
     refuse_unreachable(found, costs, 0.5, rules())
-    with pytest.raises(UserError, match="pruning.target=0.99 cannot be reached"):
+    with pytest.raises(UserError, match=r"pruning\.target=0\.99 cannot be reached"):
         refuse_unreachable(found, costs, 0.99, rules())
 
 

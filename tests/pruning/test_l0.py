@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from tiny import encoder_only
@@ -54,7 +56,8 @@ def test_gradients_reach_alpha_through_the_gates_that_were_drawn():
 def test_draws_are_the_same_for_all_processes_and_other_in_each_step():
     one, other = started(ground()), started(ground())
     a, b, c = one.training(5, 0.5).units, other.training(5, 0.5).units, other.training(6, 0.5).units
-    assert all(torch.equal(a[name], b[name]) for name in a) and any(not torch.equal(a[n], c[n]) for n in a)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert any(not torch.equal(a[n], c[n]) for n in a)
 
 
 def test_before_the_warm_up_is_over_all_gates_are_open():
@@ -74,21 +77,21 @@ def test_groups_share_a_gate_and_heads_within_do_not():
 def test_the_lagrangian_comes_to_the_target_and_closes_what_hurts_least(layers):
     where = ground(layers)
     method = started(where, alpha=3.0)
-    wanted = {s.name: torch.arange(s.part.units) % 2 == 0 for s in where.sites}
+    generator = torch.Generator().manual_seed(2)
+    need = {s.name: torch.rand(s.part.units, generator=generator) * where.costs.unit[s.name] for s in where.sites}
     for step in range(400):
         share = 0.5 * min(1.0, step / 100)
         gates = method.training(step, max(share, 1e-6))
-        pull = {name: torch.where(good, -1.0, 0.0) * 1e-3 for name, good in wanted.items()}
+        pull = {name: -1e-4 * x * torch.rand(x.shape, generator=generator) for name, x in need.items()}
         method.observe(gates, Gates(pull, {name: torch.tensor(-1e-3) for name in gates.layers}), share)
     found = method.settle(0.5)
-    assert 0.5 <= where.costs.share(found.kept()) < 0.56
-    neurons = next(s.name for s in where.sites if s.kind == "neurons" and s.name not in _closed(found))
-    open_ = found.units[neurons] != 0
-    assert (open_ & wanted[neurons]).sum() > (open_ & ~wanted[neurons]).sum()
-
-
-def _closed(gates):
-    return {name for name, z in gates.layers.items() if z == 0}
+    assert 0.5 <= where.costs.share(found.kept()) < 0.6
+    neurons = [s.name for s in where.sites if s.kind == "neurons" and float(found.layers.get(s.name, 1.0))]
+    open_ = torch.cat([found.units[name] != 0 for name in neurons])
+    assert open_.any()
+    assert not open_.all()
+    hurt = torch.cat([need[name] for name in neurons])
+    assert hurt[open_].mean() > 1.3 * hurt[~open_].mean()
 
 
 def test_the_state_goes_on_to_the_bit():
@@ -103,7 +106,7 @@ def test_the_state_goes_on_to_the_bit():
 
     for n in range(5):
         step(one, n)
-    two.load_state_dict(one.state_dict())
+    two.load_state_dict(deepcopy(one.state_dict()))
     for n in range(5, 9):
         generator.manual_seed(n)
         step(one, n)

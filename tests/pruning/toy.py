@@ -7,27 +7,50 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 from manyheads.config.compose import compose
 from manyheads.config.objects import instantiate
+from manyheads.data.loader import ResumableLoader
 from manyheads.pruning.gates import Gates
+from manyheads.training.exact import Dice
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
-from tiny import encoder_only  # noqa: E402
+from tiny import encoder_only
 
 METHODS = ("magnitude", "taylor", "movement", "random", "l0", "one_shot")
 
 
+class Batches:
+    """Forty batches of four numbers, from the next one on; of two processes, each has every second one."""
+
+    epoch, first = 0, 0
+
+    def __len__(self):
+        return 40
+
+    def __iter__(self):
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank = torch.distributed.get_rank() if several else 0
+        return iter([torch.arange(4) + 4 * (2 * n + rank) for n in range(self.first, 40)])
+
+    def set_epoch(self, epoch):
+        # Lightning says so of an epoch that it goes on with, too.
+        if epoch != self.epoch:
+            self.epoch, self.first = epoch, 0
+
+
 class Data(LightningDataModule):
     def train_dataloader(self):
-        rows = TensorDataset(torch.arange(160))
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        sampler = DistributedSampler(rows, shuffle=False) if several else None
-        return DataLoader(rows, batch_size=4, sampler=sampler)
+        return ResumableLoader(Rows(), sampler=Batches(), batch_size=None, generator=torch.Generator())
 
     def val_dataloader(self):
-        return DataLoader(TensorDataset(torch.arange(160, 168)), batch_size=8)
+        return DataLoader(Rows(), sampler=[torch.arange(160, 168)], batch_size=None)
+
+
+class Rows(Dataset):
+    def __getitem__(self, index):
+        return (index,)
 
 
 class Toy(LightningModule):
@@ -84,7 +107,7 @@ def fit(method, folder, *overrides, steps=40, save=(), start=None, block="vaswan
     trainer = Trainer(
         accelerator="cpu",
         max_steps=steps,
-        callbacks=[callback, *arguments.pop("callbacks", []), Saver(folder, save)],
+        callbacks=[Dice(), callback, *arguments.pop("callbacks", []), Saver(folder, save)],
         default_root_dir=str(folder),
         logger=False,
         enable_checkpointing=False,

@@ -116,7 +116,7 @@ def _slots(site: Site, worth: Float[Tensor, "u"], rules: Rules) -> _Slots:
     units, each = torch.arange(site.part.units), site.per_group
     members = units.view(-1, each) if site.kind == "heads" else units.view(-1, 1)
     if site.kind == "heads" and rules.heads == "within":
-        order = worth.view(-1, each).argsort(1, stable=True)
+        order = worth.view(-1, each).argsort(dim=1, stable=True)
         members = members.gather(1, order).t()
     found = worth[members].mean(1)
     order = found.argsort(stable=True)

@@ -67,7 +67,7 @@ class L0(Method):
             for alpha in self.alphas.values():
                 alpha.clamp_(-BOUND, BOUND)
         first, second = self.multipliers.tolist()
-        return {"expected": float(expected), "multiplier_1": first, "multiplier_2": second}
+        return {"expected": float(expected.detach()), "multiplier_1": first, "multiplier_2": second}
 
     def settle(self, share: float) -> Gates:
         """Units of least α go, until the share is reached; those kept stay as open as they are without noise."""

@@ -83,7 +83,7 @@ class Pruner(Callback):
             self._costs = self._measured(trainer, pl_module)
         refuse_unreachable(self._found, self._costs, self.target, self.rules)
         self.method.start(Ground(self._found, self.rules, self._costs, self.seed, pl_module.device))
-        if self._state is not None:
+        if self._state is not None and not self.settled:
             self.method.load_state_dict(self._state["method"])
         self._begin_step(trainer, pl_module)
 
@@ -115,11 +115,8 @@ class Pruner(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.compacted or self._costs is None or trainer.state.fn != "fit":
             return
-        for stopping in trainer.callbacks:
-            if isinstance(stopping, EarlyStopping) and self.unsettled:
-                stopping.wait_count, stopping.stopped_epoch = 0, 0
-                stopping.best_score = torch.tensor(torch.inf if stopping.monitor_op == torch.lt else -torch.inf)
-                trainer.should_stop = False
+        if self.unsettled:
+            _begin_patience(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.compacted:
@@ -151,6 +148,8 @@ class Pruner(Callback):
         self._state = state_dict
         self.settled, self.compacted = state_dict["settled"], state_dict["compacted"]
         self.settled_at = state_dict.get("settled_at")
+        if self.distill is not None:
+            self.distill.load_state_dict(state_dict.get("distill", {}))
         if "gates" in state_dict:
             self._now = of_content(state_dict["gates"])
 
@@ -178,6 +177,7 @@ class Pruner(Callback):
     def _settle(self, trainer: Trainer) -> None:
         self._now, self.settled, self.settled_at = self.method.settle(self.target), True, trainer.global_step
         self._curves = {}
+        _begin_patience(trainer)
         if self.moments == "drop":
             for optimizer in trainer.optimizers:
                 optimizer.state.clear()
@@ -236,6 +236,15 @@ def _refuse(target: float, base: str, heads: str, layers: float, least: int, mom
     ):
         if value not in known:
             raise UserError(f"pruning.{key}={value} is not known; choose one of {', '.join(known)}.")
+
+
+def _begin_patience(trainer: Trainer) -> None:
+    """What was validated so far was another model: the next validation is the first one."""
+    for stopping in trainer.callbacks:
+        if isinstance(stopping, EarlyStopping):
+            stopping.wait_count, stopping.stopped_epoch = 0, 0
+            stopping.best_score = torch.tensor(torch.inf if stopping.monitor_op == torch.lt else -torch.inf)
+            trainer.should_stop = False
 
 
 def _total(trainer: Trainer) -> int:
