@@ -112,6 +112,8 @@ def _unpruned(cfg: DictConfig) -> str | None:
         return (
             "pruning= changes the model from step to step, so compile=true has nothing to gain: compile what is left."
         )
+    if cfg.pruning.get("distill") is not None and cfg.ckpt_path is None:
+        return "pruning/distill= learns from the trained model that pruning begins with: name it with ckpt_path=FILE."
     return None
 
 

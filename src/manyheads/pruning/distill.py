@@ -104,9 +104,7 @@ def start_of(task: Task) -> Path:
     """The checkpoint that the run began with."""
     path = task.config.get("ckpt_path")
     if path is None:
-        raise UserError(
-            "pruning.distill needs a trained model to learn from: name one with ckpt_path=FILE, or leave it out."
-        )
+        raise UserError("pruning/distill= needs a trained model to learn from: name it with ckpt_path=FILE.")
     if not Path(path).exists():
         raise UserError(f"{path} is gone, from which this run began and learns (pruning.distill): put it back.")
     return Path(path)
