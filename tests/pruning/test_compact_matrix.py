@@ -16,12 +16,12 @@ SLACK = 1e-10
 """Of the answers' size, in float64."""
 
 ONE = [
-    (*cell, name, POSITIONS[(at + 2 * row) % len(POSITIONS)], BLOCKS[(at + row // 2) % len(BLOCKS)], at + row)
+    (*cell, name, POSITIONS[(at + 2 * row) % len(POSITIONS)], BLOCKS[(at + row // 2) % len(BLOCKS)], at + 2 * row)
     for row, name in enumerate(ATTENTIONS)
     for at, cell in enumerate(CELLS)
-    if (at + row) % 2 == 0
+    if (at + row) % 3 == 0
 ]
-"""Every attention in every other cell, each time with another position, block and turn of gates."""
+"""Every attention in every third cell, each time with another position, block and turn of gates."""
 
 ALL = [
     (*cell, name, position, block, turn)
