@@ -1,6 +1,7 @@
 """Gates drawn for a model, and the same model made by plain arithmetic on its weights: what a gate means."""
 
 import math
+from typing import Any
 
 import torch
 from families import answers
@@ -57,7 +58,10 @@ def weigh_by_hand(model: nn.Module, gates: Gates) -> None:
 
 def differ(kind: str, one: nn.Module, other: nn.Module) -> float:
     """The largest difference of two models' answers, as a share of the answers' size; without end where words do."""
-    first, second = answers(kind, one), answers(kind, other)
+    return apart(answers(kind, one), answers(kind, other))
+
+
+def apart(first: dict[str, Any], second: dict[str, Any]) -> float:
     assert first.keys() == second.keys()
     worst = 0.0
     for name, wanted in first.items():
