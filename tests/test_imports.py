@@ -30,7 +30,7 @@ ARROWS = {
     "report": {"errors"},
     "build": {"attention", "config", "data", "model", "task", "training", "pruning", "analysis", "errors"},
     "sweep": {"atomic", "config", "errors"},
-    "load": {"build", "config", "data", "model", "task", "training", "errors"},
+    "load": {"build", "config", "data", "model", "pruning", "task", "training", "errors"},
     "estimate": {"attention", "build", "config", "data", "model", "task", "training", "errors"},
     "baseline": {"errors"},
     "predictions": {"load", "config", "data", "model", "task", "errors"},

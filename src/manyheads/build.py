@@ -24,6 +24,7 @@ from manyheads.model.layers import CrossAttention
 from manyheads.model.pairing import pair
 from manyheads.model.shapes import DecoderOnly
 from manyheads.model.stack import Stack, blocks
+from manyheads.pruning.pruner import Pruner
 from manyheads.task.base import groups
 from manyheads.training.activation import recompute
 from manyheads.training.checkpoints import AtomicIO
@@ -76,6 +77,11 @@ def _sensible(what: str, make: Callable[[], Any]) -> Any:
         return make()
     except ValueError as problem:
         raise UserError(f"The {what} cannot be built: {problem}.") from problem
+
+
+def pruner(cfg: DictConfig) -> Pruner | None:
+    """The callback that prunes, where the run asks for one."""
+    return None if cfg.pruning is None else instantiate(cfg.pruning)
 
 
 def trainer(cfg: DictConfig, folder: Path, extra: list[Callback]) -> Trainer:

@@ -14,6 +14,7 @@ from manyheads import build
 from manyheads.config.resume import run_config, run_folder
 from manyheads.data.base import DataSpec, load_spec
 from manyheads.data.batch import Ragged
+from manyheads.pruning.saved import narrow_as, refuse_gated
 from manyheads.task.search import Search
 from manyheads.training import checkpoints
 
@@ -41,7 +42,11 @@ def load_run(folder: str | Path, checkpoint: str = "best", device: str = "cpu") 
     folder = Path(folder)
     config, spec = read_config(folder), load_spec(folder)
     data, model = build.data(config).restore(folder), build.model(config, spec)
-    weights = checkpoints.load(folder / "checkpoints" / f"{checkpoint}.ckpt")["state_dict"]
+    path = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    saved = checkpoints.load(path)
+    refuse_gated(saved, path)
+    narrow_as(model, saved, path)
+    weights = saved["state_dict"]
     own = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
     model.load_state_dict(own)
     if device == "auto":

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback, LightningModule, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -28,6 +28,11 @@ from manyheads.estimate.foresee import foresee
 from manyheads.estimate.instead import roomier
 from manyheads.meeting import one_before_others
 from manyheads.model.stack import blocks
+from manyheads.pruning import architecture
+from manyheads.pruning.architecture import narrow
+from manyheads.pruning.finish import compact_files, settled_gates
+from manyheads.pruning.gates import put
+from manyheads.pruning.saved import KEY, SaysArchitecture, gated, narrow_as, refuse_gated
 from manyheads.sweep.trial import Pruned, reporting
 from manyheads.training import average, checkpoints, faults, interrupts, ranks, record
 from manyheads.training.checkpoints import AtomicIO
@@ -88,15 +93,18 @@ class Run:
         self._take_what_it_read()
         one_before_others(self.data.prepare_data)
         self.data.setup("fit")
+        self.start = self._start()
         if self.cfg.train and self.writes:
             self.cost.predicted = foresee(self.cfg, self.data)
         self.cost.growth = Growth(device_of(self.cfg))
         self._make_task()
-        self.trainer = build.trainer(self.cfg, self.folder, [Dice(), self.cost, OneConfig(), *self.trial])
+        self.pruner = build.pruner(self.cfg) if self.cfg.train else None
+        watching = [Dice(), *([self.pruner] if self.pruner else []), self.cost, OneConfig(), SaysArchitecture()]
+        self.trainer = build.trainer(self.cfg, self.folder, [*watching, *self.trial])
         for watching in self._callbacks(Ranks):
             watching.prepare(self.trainer, self._die)
         log.info("%s", self._summary())
-        self.start = self._start()
+        self._finish_compacting()
         if self.start is not None:
             self._load(self.start)
         if self.writes:
@@ -118,13 +126,18 @@ class Run:
             compile_blocks(blocks(self.model))
         try:
             with interrupts.forwarding() if self._forks else nullcontext():
-                self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self.start)
+                self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self._state_to_go_on_from())
         except MisconfigurationException as problem:
             raise UserError(str(problem).strip().replace("\n", " ")) from problem
         self._note_training()
         self._ask_the_search()
         if build.shares(self.cfg):
             self._make_task()  # whole again: what follows takes its weights from files
+        if self._gated:
+            # From the file: forked processes take what they know with them.
+            ended = checkpoints.load(self.best.with_name("last.ckpt"))
+            put(self.model, settled_gates(ended))
+            self.pruner.load_state_dict(ended["callbacks"]["Pruner"])
 
     def choose_weights(self) -> None:
         """best.ckpt holds what the run stands by: the best weights that training came through, or a better rival."""
@@ -148,6 +161,15 @@ class Run:
                 self._write_best({**chosen, "state_dict": self.task.state_dict()})
         self.record.update(val=_short(val, "val"), weights=name)
 
+    def compact(self) -> None:
+        """What pruning has closed goes: from here on the model is the smaller one, here and in its files."""
+        if not self._gated:
+            return
+        self._compact_files(self.task)
+        self.evaluator.strategy.barrier()  # all wait for the files
+        self._make_task(self.best)
+        self._load(self.best)
+
     def test(self) -> None:
         self.evaluator = build.evaluator(self.cfg, self.folder)
         if not self.best.exists():
@@ -162,7 +184,10 @@ class Run:
     def finish(self) -> float | list[float] | None:
         """Writes the record; returns what a sweep optimises: `objective` there, too."""
         if self.cfg.train or not self.record.content["cost"]:
-            self.record.update(cost=self.cost.summary(self.model))
+            cost = self.cost.summary(self.model)
+            self.record.update(cost={**cost, "parameters_before_pruning": self._parameters})
+        if self.pruner is not None and not self.record.content.get("pruning"):
+            self.record.update(pruning=self.pruner.summary())
         self.record.update(attention_used=used(self.model))
         found = self._objective()
         self.record.update(objective=found)
@@ -175,6 +200,28 @@ class Run:
     @property
     def _forks(self) -> bool:
         return any(word in str(self.cfg.trainer.strategy) for word in ("fork", "spawn"))
+
+    @property
+    def _gated(self) -> bool:
+        """Whether the model is right only with the gates of a pruning."""
+        return self.pruner is not None and not self.pruner.compacted
+
+    def _compact_files(self, whole: LightningModule) -> None:
+        if self.writes:
+            batch = next(iter(_first(self.data.val_dataloader())))
+            compact_files(self.best.parent, whole.cpu(), batch, AtomicIO().save_checkpoint)
+
+    def _finish_compacting(self) -> None:
+        """A run that was killed between its files has a gated one left."""
+        if self.cfg.resume is None or self.start is None or not self.best.exists():
+            return
+        if KEY in checkpoints.load(self.start) and gated(checkpoints.load(self.best)):
+            spec = self.data.spec
+            self._compact_files(build.task(self.cfg, build.model(self.cfg, spec), spec))
+
+    def _state_to_go_on_from(self) -> Path | None:
+        """A pruning of finished weights takes those alone: an optimizer and a schedule of its own begin."""
+        return None if self.pruner is not None and self.cfg.resume is None else self.start
 
     @property
     def best(self) -> Path:
@@ -219,8 +266,16 @@ class Run:
         self._tell(found, problem)
         return False
 
-    def _make_task(self) -> None:
+    def _make_task(self, like: Path | None = None) -> None:
+        """like: the checkpoint whose architecture the model has; else that of the start, if there is one."""
         self.model = build.model(self.cfg, self.data.spec)
+        self._parameters = sum(p.numel() for p in self.model.parameters())
+        like = like or self.start
+        if like is not None:
+            narrow_as(self.model, checkpoints.load(like), like)
+        elif self.cfg.arch is not None:
+            narrow(self.model, architecture.read(Path(self.cfg.arch)), self.cfg.arch)
+            self.model.start()
         self.task = build.task(self.cfg, self.model, self.data.spec)
         self.task.config = OmegaConf.to_container(self.cfg, resolve=True)
 
@@ -304,7 +359,7 @@ class Run:
         """`ckpt_path`, looked at before Lightning does."""
         if self.cfg.ckpt_path is None:
             return None
-        checkpoints.load(Path(self.cfg.ckpt_path))
+        refuse_gated(checkpoints.load(Path(self.cfg.ckpt_path)), Path(self.cfg.ckpt_path))
         return Path(self.cfg.ckpt_path)
 
     def _rivals(self, kept: list[Path]) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
@@ -377,6 +432,10 @@ def used(model: torch.nn.Module) -> str:
             inside.update(module.modules())
             names += module.used.split("+")
     return "+".join(dict.fromkeys(names))
+
+
+def _first(loaders: Any) -> Any:
+    return loaders[0] if isinstance(loaders, list | tuple) else loaders
 
 
 def _short(found: dict[str, float], split: str) -> dict[str, float]:

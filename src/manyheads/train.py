@@ -36,6 +36,7 @@ def train(cfg: "DictConfig") -> Any:
             run.check()
             run.fit()
             run.choose_weights()
+            run.compact()
         if cfg.test:
             run.test()
         return run.finish()

@@ -48,8 +48,8 @@ would be ignored; a change of model or data would be another run."""
 
 def refuse(cfg: DictConfig, overrides: list[str]) -> None:
     """Raises UserError with the reason."""
-    reasons = (_changed(cfg, overrides), _untrained(cfg), _unmeasured(cfg), _unshared(cfg), _unpruned(cfg), _unmet(cfg))
-    for reason in reasons:
+    changed = _changed(cfg, overrides)
+    for reason in (changed, *(why(cfg) for why in (_untrained, _unmeasured, _unshared, _unbuilt, _unpruned, _unmet))):
         if reason is not None:
             raise UserError(reason)
 
@@ -100,6 +100,12 @@ def _unshared(cfg: DictConfig) -> str | None:
     if any("WeightAveraging" in str(part._target_) for part in (cfg.callbacks or {}).values() if part is not None):
         return "callbacks=ema keeps a second model whole, which trainer=fsdp has no room for: take callbacks=default."
     return None
+
+
+def _unbuilt(cfg: DictConfig) -> str | None:
+    if cfg.arch is None or cfg.ckpt_path is None:
+        return None
+    return "arch= begins with new weights, and ckpt_path= names some that are there: leave out one of both."
 
 
 def _unpruned(cfg: DictConfig) -> str | None:

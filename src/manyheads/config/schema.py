@@ -21,6 +21,7 @@ class Schema:
     test: bool = MISSING
     preflight: bool | None = None
     ckpt_path: str | None = None
+    arch: str | None = None
     resume: str | None = None
     estimate: bool = MISSING
     force: bool = MISSING

@@ -61,8 +61,13 @@ class DocumentModel(nn.Module):
         self.thin = Thin(spec.source_vocabulary, spec.word_dropout, special)
         bag = (spec.source_vocabulary, len(spec.labels), self.body.dim, special)
         self.bag = BagOfWords(*bag) if spec.bag_of_words else None
+        self.most = spec.most
+        self.start()
+
+    def start(self) -> None:
+        """Draws all weights anew."""
         start_weights(self)
-        self.aggregate.start(spec.most)
+        self.aggregate.start(self.most)
 
     def forward(self, batch: Chunks) -> Reading:
         vectors = self.read(*self.thin(batch))

@@ -40,6 +40,10 @@ class Forecaster(nn.Module):
         self.spec, self.body = spec, shape(spec=spec)
         self.revin = RevIN(spec.channels)
         self.way = WAYS[type(self.body)](self.body, spec)
+        self.start()
+
+    def start(self) -> None:
+        """Draws all weights anew."""
         start_weights(self)
         self.way.start()
 

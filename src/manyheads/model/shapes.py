@@ -34,6 +34,10 @@ class Shape(nn.Module):
         self.dim = dim
         self._stack = partial(Stack, dim=dim, **parts)
 
+    def start(self) -> None:
+        """Draws all weights anew."""
+        start_weights(self)
+
     def tower(self, layers: int, **other: Any) -> Stack:
         """A further encoder of the same widths, block, attention and position, or what `other` names instead."""
         return self._stack(layers=layers, cross=False, **other)
@@ -59,7 +63,7 @@ class EncoderOnly(Shape):
         super().__init__(dim, **size, block=block, attention=attention, position=position)
         self.embed = _embedding(spec, dim, "source")
         self.encoder = self.tower(layers)
-        start_weights(self)
+        self.start()
 
     def forward(self, tokens: Int[Tensor, "b n"], lengths: Lengths | None) -> Float[Tensor, "b n dim"]:
         """States of all tokens; those behind a row's length mean nothing."""
@@ -98,7 +102,7 @@ class DecoderOnly(Shape):
         if spec.writes:
             self.first = spec.sep
             self.head = _head(spec, dim, self.embed if tie else None)
-        start_weights(self)
+        self.start()
 
     def forward(self, tokens: Int[Tensor, "b n"], documents: Int[Tensor, "b n"] | None = None) -> States:
         """States of all tokens; right padding needs no lengths, since nobody looks to the right."""
@@ -164,7 +168,7 @@ class EncoderDecoder(Shape):
         if spec.writes:
             self.first = spec.bos
             self.head = _head(spec, dim, self.embed_target if tie else None)
-        start_weights(self)
+        self.start()
 
     def encode(self, source: Int[Tensor, "b n"], lengths: Lengths | None) -> Float[Tensor, "b n dim"]:
         return self.read(self.embed_source(source), lengths)

@@ -150,6 +150,8 @@ class Pruner(Callback):
         self.settled_at = state_dict.get("settled_at")
         if self.distill is not None:
             self.distill.load_state_dict(state_dict.get("distill", {}))
+        if "costs" in state_dict:
+            self._costs = Costs(**state_dict["costs"])
         if "gates" in state_dict:
             self._now = of_content(state_dict["gates"])
 
@@ -210,8 +212,6 @@ class Pruner(Callback):
 
     def _measured(self, trainer: Trainer, pl_module: LightningModule) -> Costs:
         """Costs of a real batch of the validation part, which leaves the training's order as it is."""
-        if self._state is not None and "costs" in self._state:
-            return Costs(**self._state["costs"])
 
         def run() -> None:
             # A loader draws a number when it begins.

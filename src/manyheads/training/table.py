@@ -76,7 +76,7 @@ def cost(content: dict[str, Any]) -> Table:
     length = f"{train.get('steps', 0):,} steps, {train.get('epochs')} epochs"
     table = Table(title="Cost", title_justify="left", show_header=False)
     rows = {
-        "parameters": f"{found['parameters']:,}",
+        "parameters": _parameters(found),
         "training": f"{duration(found['train_seconds'])}, {length}",
         "tokens per second": _figure(found["tokens_per_second"], 0),
         "arithmetic per token": f"{flops / 1e6:,.1f} MFLOP" if flops else "—",
@@ -88,6 +88,11 @@ def cost(content: dict[str, Any]) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _parameters(found: dict[str, Any]) -> str:
+    now, before = found["parameters"], found.get("parameters_before_pruning") or found["parameters"]
+    return f"{now:,}" if now == before else f"{now:,} of {before:,} before pruning ({now / before:.0%})"
 
 
 def _phases(seconds: dict[str, float | None]) -> str:
