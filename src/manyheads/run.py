@@ -3,7 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
@@ -70,12 +70,18 @@ class Run:
             self.lock = lock(self.folder, new=cfg.resume is None)
             for part in (self.folder, self.best.parent, average.kept_in(self.best.parent)):
                 atomic.clear(part)
-        choices = hydra.runtime.choices if cfg.resume is None else record.read_choices(self.folder)
+        choices = self._choices(hydra)
         self.choices = {group: str(choices.get(group)) for group in GROUPS}
         self.choices["attention"] = title(cfg, self.choices["attention"])
         self.record = record.Record(self.folder, cfg, self.choices)
         self.cost, self.begun = Cost(), False
         self.trial = reporting(refusals.objectives(cfg))
+
+    def _choices(self, hydra: Any) -> Mapping[str, str]:
+        """Which yaml each group is from: what was composed earlier has the names of then."""
+        if self.cfg.prunes is not None:
+            return record.read_choices(Path(self.cfg.prunes))
+        return hydra.runtime.choices if self.cfg.resume is None else record.read_choices(self.folder)
 
     def __enter__(self) -> "Run":
         with ExitStack() as signals:

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The command line: `python train.py …` and `manyheads-train …`."""
-    sys.exit(launch(train, share=_share))
+    sys.exit(launch(train, share=share))
 
 
-def _share(names: tuple[str, ...]) -> None:
+def share(names: tuple[str, ...]) -> None:
+    """How processes that something else started together agree (config.ranks)."""
     # Imported here, for those alone that something else started together.
-    from manyheads.meeting import share
+    from manyheads import meeting
 
-    share(names)
+    meeting.share(names)
 
 
 def train(cfg: "DictConfig") -> Any:

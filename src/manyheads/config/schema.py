@@ -22,6 +22,7 @@ class Schema:
     preflight: bool | None = None
     ckpt_path: str | None = None
     arch: str | None = None
+    prunes: str | None = None
     resume: str | None = None
     estimate: bool = MISSING
     force: bool = MISSING
