@@ -228,7 +228,10 @@ def test_the_teacher_is_no_part_of_what_is_trained_or_saved(tmp_path):
     assert all(p.grad is None and not p.requires_grad for p in distill.teacher.parameters())
     assert not any(module.training for module in distill.teacher.modules())
     assert all(x.abs() < 1e-20 for x in first.values())
+    ended = distill.state_dict()
     distill.stop(student)
+    assert distill.state_dict()["teacher"] == ended["teacher"]
+    torch.testing.assert_close(distill.state_dict()["maps"]["maps"], ended["maps"]["maps"])
     assert student.lesson is None
 
 

@@ -88,6 +88,7 @@ class Distillation:
             self.maps.step(factor, taken=any(weight.grad is not None for weight in weights))
 
     def stop(self, task: Task) -> None:
+        self._state = self.state_dict()  # what is saved when a training has ended knows it, too
         task.lesson = self.teacher = None
 
     def state_dict(self) -> dict[str, Any]:
