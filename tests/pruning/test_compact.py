@@ -392,7 +392,7 @@ def test_it_trains_after_it_was_evaluated_without_gradients(kernel, monkeypatch)
         pytest.skip("needs Triton's interpreter")
     monkeypatch.setattr(flash, "FEW", 0)
     own = attention("dense", f"attention.kernel={kernel}")
-    model = grown(build("language_model", "decoder_only", own, "alibi", "modern")).float()
+    model = grown(build("language_model", "decoder_only", own, "alibi", "modern", layers=1, head_dim=16)).float()
     put(model, closed(model, read_own=[0, 3]))
     compact(model)
     tokens = torch.randint(5, 23, (2, 17))
@@ -400,6 +400,7 @@ def test_it_trains_after_it_was_evaluated_without_gradients(kernel, monkeypatch)
         with torch.inference_mode():
             model(tokens)
         model(tokens).square().mean().backward()
+    assert sites(model)[0].part.attention.used == kernel
 
 
 @pytest.mark.parametrize(
