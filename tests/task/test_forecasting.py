@@ -274,3 +274,13 @@ def test_baselines_can_be_left_out(file, tmp_path):
     run = Run(file, tmp_path, "model=encoder_only", "task.baselines=false")
     run.test()
     assert run.task.baseline == {}
+
+
+def test_weights_that_are_given_are_where_training_starts(file, tmp_path):
+    """As pruning begins: with those weights, but an optimizer and loops of its own."""
+    run = Run(file, tmp_path, "model=encoder_only", "data.quantiles=[]", "optimizer.lr=0")
+    run.task.config = {"ckpt_path": "some.ckpt"}
+    with torch.no_grad():
+        run.task.model.way.straight.weight.fill_(0.5)
+    run.fit()
+    assert (run.task.model.way.straight.weight == 0.5).all()

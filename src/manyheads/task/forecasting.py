@@ -61,8 +61,8 @@ class ForecastingTask(Task):
         self._kept: dict[str, dict[int, series_table.Kept]] = {}
 
     def setup(self, stage: str) -> None:
-        """Before Lightning restores a checkpoint, which knows better."""
-        if stage == "fit":
+        """Before Lightning restores a checkpoint, which knows better; weights that were given are not begun anew."""
+        if stage == "fit" and self.config.get("ckpt_path") is None:
             self.begin(self.trainer.datamodule)
 
     def begin(self, data: Any) -> bool:
