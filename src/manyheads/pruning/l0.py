@@ -2,8 +2,8 @@
 
 The loss is L + λ₁ (t − s) + λ₂ (t − s)², s the share of the costs that is gone and t the schedule's: minimal over
 weights and α, maximal over λ (Wang, Wohlwend and Lei 2020, eq. 5; CoFi, Xia, Zhong and Chen 2022, eq. 5). Gates are
-nested: a unit counts as there if its sublayer is. s is counted from the gates as they would settle now, and its
-gradient is that of the expected share: else the few percent that even a closed gate is open by would go on top.
+nested: a unit counts as there if its sublayer is. s is what is expected to be gone; in the end, units are closed by
+their α until the share itself is.
 """
 
 import hashlib
@@ -58,8 +58,8 @@ class L0(Method):
         drawn = self._gates({key: sample(alpha, self._noise[key]) for key, alpha in self.alphas.items()})
         by_task = sum((drawn.units[name] * grad).sum() for name, grad in grads.units.items())
         by_task = by_task + sum(drawn.layers[name] * grad for name, grad in grads.layers.items())
-        expected, counted = self.expected(), self.ground.costs.share(self.evaluating().kept())
-        gap = share - (expected + (counted - expected).detach())
+        expected = self.expected()
+        gap = share - expected
         (by_task + self.multipliers[0] * gap + self.multipliers[1] * gap.square()).backward()
         self.by_alpha.step()
         self.by_multiplier.step()
@@ -70,16 +70,22 @@ class L0(Method):
         return {"expected": float(expected.detach()), "multiplier_1": first, "multiplier_2": second}
 
     def settle(self, share: float) -> Gates:
-        """Units of least α go, until the share is reached; those kept stay as open as they are without noise."""
+        """Units of least α go, until the share is reached; those kept stay as open as they are without noise.
+
+        Where the multipliers have closed more than that, all α are raised by as much as opens what is to stay.
+        """
         ground, soft = self.ground, self.evaluating()
-        ones = {site.name: torch.full((site.part.units,), BOUND + 1) for site in ground.sites}
-        kept = {site.name: self._spread(site, self.alphas[site.name]) for site in ground.free}
-        worth = {name: alpha.detach().double().cpu() for name, alpha in (ones | kept).items()}
+        alphas = {site.name: torch.full((site.part.units,), BOUND + 1) for site in ground.sites}
+        alphas |= {site.name: self._spread(site, self.alphas[site.name]).detach().cpu() for site in ground.free}
         # α says how open a gate is, not how much it is worth for its cost: costs are in the Lagrangian already.
-        worth = {name: alpha.add(BOUND).mul(ground.costs.unit[name]) for name, alpha in worth.items()}
+        worth = {name: (alpha.double() + BOUND) * ground.costs.unit[name] for name, alpha in alphas.items()}
         closed = frozenset(name for name, z in soft.layers.items() if z == 0)
         hard = choose(ground.sites, Worth(worth, {}), ground.costs, share, ground.rules, closed)
-        units = {name: hard.units[name] * z.cpu() for name, z in soft.units.items()}
+        left = [alphas[site.name][hard.units[site.name] != 0] for site in ground.free if site.name not in closed]
+        least = torch.cat(left).min() if any(len(part) for part in left) else torch.zeros(())
+        raised = 0.0 if settled(least) > 0 else -float(least)
+        units = {name: hard.units[name] * settled(alpha + raised) for name, alpha in alphas.items()}
+        units |= {s.name: torch.ones(s.part.units) for s in ground.sites if s not in ground.free}
         return Gates(units, {name: z.cpu() for name, z in soft.layers.items()})
 
     def expected(self) -> Tensor:
