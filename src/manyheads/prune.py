@@ -76,7 +76,7 @@ def _prepared(argv: list[str]) -> tuple[list[str], Prune]:
     content = _config(folder, asked)
     ConfigStore.instance().store(name=NAME, node=content, provider="manyheads")
     given = {o.partition("=")[0].lstrip("+") for o in others}
-    place = [] if "hydra.run.dir" in given else [f"hydra.run.dir={quoted(folder / 'pruned')}/${{stamp:}}"]
+    place = [] if "hydra.run.dir" in given else [f"hydra.run.dir={quoted(folder / 'pruned' / '${stamp:}')}"]
     return ["--config-name", NAME, *place, *others], asked
 
 

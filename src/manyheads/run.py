@@ -227,7 +227,7 @@ class Run:
 
     def _state_to_go_on_from(self) -> Path | None:
         """A pruning of finished weights takes those alone: an optimizer and a schedule of its own begin."""
-        return None if self.pruner is not None and self.cfg.resume is None else self.start
+        return None if self.pruner is not None and self.start == self._given() else self.start
 
     @property
     def best(self) -> Path:
@@ -331,7 +331,7 @@ class Run:
         if self.record.content["status"] == "running":
             log.warning("The run in %s ended without a word: it was killed, or the machine went down.", self.folder)
         log.info("Going on from %s.", found or "the beginning: there is no checkpoint yet")
-        return found
+        return found or self._given()
 
     def _begin(self) -> None:
         """From here on the folder tells of this run: not before a resumed one is known to fit what is there."""

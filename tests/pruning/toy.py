@@ -13,6 +13,7 @@ from manyheads.config.compose import compose
 from manyheads.config.objects import instantiate
 from manyheads.data.loader import ResumableLoader
 from manyheads.pruning.gates import Gates
+from manyheads.task.step_mean import StepMean
 from manyheads.training.exact import Dice
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
@@ -61,7 +62,7 @@ class Toy(LightningModule):
         torch.manual_seed(5)
         self.model = encoder_only("rope", block, 2, dropout=0.1)
         self.head = nn.Linear(16, 8)
-        self.seen = []
+        self.seen, self.step_mean = [], StepMean()
 
     def step(self, batch):
         tokens = (batch[0].unsqueeze(1) * torch.tensor([7, 3, 5, 2])) % 14 + 5

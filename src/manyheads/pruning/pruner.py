@@ -96,7 +96,7 @@ class Pruner(Callback):
             return
         if self.distill is not None:
             self.distill.before_step(trainer)
-        grads = None if self.settled else self._gradients(trainer)
+        grads = None if self.settled else self._gradients(trainer, pl_module)
         if grads is not None:
             self._curves = self.method.observe(self._leaves, grads, self._share(trainer.global_step))
 
@@ -195,13 +195,16 @@ class Pruner(Callback):
         """The gates as they would be if training ended now."""
         return self._now if self.settled else self.method.evaluating()
 
-    def _gradients(self, trainer: Trainer) -> Gates | None:
+    def _gradients(self, trainer: Trainer, pl_module: LightningModule) -> Gates | None:
         """By the gates of this step, the mean over processes; None where they are no numbers."""
         parts = (self._leaves.units, self._leaves.layers)
         leaves = [z for part in parts for z in part.values()]
         flat = torch.cat([(torch.zeros_like(z) if z.grad is None else z.grad).flatten() for z in leaves])
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         flat = flat if scaler is None else flat / scaler.get_scale()
+        # The task weighs its own gradients so behind this hook.
+        share = pl_module.step_mean.share
+        flat = flat if share is None else flat * share.to(flat)
         if trainer.world_size > 1:
             dist.all_reduce(flat)
             flat = flat / trainer.world_size
