@@ -45,6 +45,14 @@ def _config(*overrides: str) -> Any:
     return compose(list(overrides))
 
 
+def instantiated(group: str, name: str) -> Any:
+    """The factory of conf/<group>/<name>.yaml."""
+    found = _config(f"{group}={name}")
+    for key in group.split("/"):
+        found = found[key]
+    return instantiate(found)
+
+
 def attention(name: str, *more: str) -> Any:
     """A factory of the attention `name`, as conf has it but for what `more` and NARROW say."""
     return instantiate(_config(f"attention={name}", *NARROW.get(name, ()), *more).attention)
@@ -55,15 +63,15 @@ def mixed(*names: str) -> Layers:
     return Layers([attention(name) for name in names], attention("dense"))
 
 
-def parts(attention: Any, position: str, block: str, **changes: Any) -> dict[str, Any]:
-    """What a shape is made of."""
-    factories = {"attention": attention, "position": instantiate(_config(f"position={position}").position)}
-    factories["block"] = instantiate(_config(f"model/block={block}").model.block)
+def parts(attention: Any, position: str, block: Any, **changes: Any) -> dict[str, Any]:
+    """What a shape is made of. block: its name, or a factory."""
+    factories = {"attention": attention, "position": instantiated("position", position)}
+    factories["block"] = instantiated("model/block", block) if isinstance(block, str) else block
     sizes = {"dim": 16, "heads": 4, "head_dim": None, "hidden": 12, "dropout": 0.1}
     return sizes | factories | changes
 
 
-def build(kind: str, shape: str, attention: Any, position: str, block: str, **changes: Any) -> nn.Module:
+def build(kind: str, shape: str, attention: Any, position: str, block: Any, **changes: Any) -> nn.Module:
     """A model as it begins. changes: of its parts, or the `spec`."""
     spec = changes.pop("spec", SPECS[kind])
     both = {"encoder_layers": 2, "decoder_layers": 2, "tie": True}

@@ -27,12 +27,19 @@ States = Float[Tensor, "b n dim"]
 
 
 class Shape(nn.Module):
-    """What all shapes have: a width, and the means to make further stacks of it."""
+    """What all shapes have: a width, and the means to make further stacks of it.
+
+    of: how wide it began. dims: which of these dimensions are left.
+    """
 
     def __init__(self, dim: int, **parts: Any) -> None:
         super().__init__()
-        self.dim = dim
+        self.of, self.dims = dim, tuple(range(dim))
         self._stack = partial(Stack, dim=dim, **parts)
+
+    @property
+    def dim(self) -> int:
+        return len(self.dims)
 
     def start(self) -> None:
         """Draws all weights anew."""

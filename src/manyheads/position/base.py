@@ -21,6 +21,9 @@ class Position(nn.Module):
         """Embedded tokens with their positions marked."""
         return x
 
+    def keep(self, dims: tuple[int, ...]) -> None:
+        """Goes on with these dimensions of what it embeds alone, by their present places (pruning)."""
+
     def rotate(
         self, q: Float[Tensor, "b h n d"], k: Float[Tensor, "b g n d"], start: Start
     ) -> tuple[Float[Tensor, "b h n d"], Float[Tensor, "b g n d"]]:

@@ -16,12 +16,17 @@ class Sinusoidal(Position):
         super().__init__()
         pairs = torch.arange(0, dim, 2, dtype=torch.float32)
         self.register_buffer("rates", torch.exp(-math.log(10000.0) * pairs / dim), persistent=False)
+        self.register_buffer("kept", None, persistent=False)
         self.dim = dim
+
+    def keep(self, dims: tuple[int, ...]) -> None:
+        kept = torch.arange(self.dim, device=self.rates.device) if self.kept is None else self.kept
+        self.kept = kept[list(dims)]
 
     def embed(self, x: Float[Tensor, "b n dim"], start: Start) -> Float[Tensor, "b n dim"]:
         angles = positions(start, x.size(1), x.device).unsqueeze(-1) * self.rates
         waves = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[..., : self.dim]
-        return x + waves.to(x.dtype)
+        return x + (waves if self.kept is None else waves[..., self.kept]).to(x.dtype)
 
 
 def positions(start: Start, n: int, device: torch.device) -> Float[Tensor, "#b n"]:

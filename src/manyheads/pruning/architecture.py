@@ -3,9 +3,11 @@
     {"format": "manyheads architecture 1",
      "sublayers": {"encoder.blocks.0.read_own": {"kind": "heads", "of": 8, "kept": [0, 3]},
                    "encoder.blocks.0.think": {"kind": "neurons", "of": 512, "kept": [5, 17, …]},
-                   "encoder.blocks.1.read_own": {"kind": "heads", "of": 8, "kept": null}}}
+                   "encoder.blocks.1.read_own": {"kind": "heads", "of": 8, "kept": null}},
+     "width": {"of": 256, "kept": [0, 1, 3, …]}}
 
-`kept` null: the sublayer is gone. []: of a sublayer without units, the bias of its last projection is left.
+`kept` null: the sublayer is gone. []: of a sublayer without units, the bias of its last projection is left. `width` is
+there where dimensions of the residual stream are missing.
 """
 
 import json
@@ -20,6 +22,7 @@ from manyheads.errors import UserError
 from manyheads.model.layers import Part, Residual
 from manyheads.pruning.keep import keep
 from manyheads.pruning.sites import residuals
+from manyheads.pruning.width import narrow_width, stream
 
 FORMAT = "manyheads architecture 1"
 FILE = "arch.json"
@@ -27,22 +30,28 @@ FILE = "arch.json"
 
 @dataclass(frozen=True)
 class Architecture:
-    """sublayers: by name, the kind of its units, how many it began with, and which are kept."""
+    """sublayers: by name, the kind of its units, how many it began with, and which are kept.
+
+    width: the same of the residual stream; None where it is whole.
+    """
 
     sublayers: dict[str, dict[str, Any]]
+    width: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, model: nn.Module) -> "Architecture":
         """Of a model that was made whole and has been pruned since."""
-        return cls({name: _entry(module) for name, module in residuals(model).items()})
+        return cls({name: _entry(module) for name, module in residuals(model).items()}, _width(model))
 
     @property
     def whole(self) -> bool:
         """Whether nothing is missing."""
-        return all(entry["kept"] is not None and len(entry["kept"]) == entry["of"] for entry in self.sublayers.values())
+        entries = [*self.sublayers.values(), *([self.width] if self.width else [])]
+        return all(entry["kept"] is not None and len(entry["kept"]) == entry["of"] for entry in entries)
 
     def content(self) -> dict[str, Any]:
-        return {"format": FORMAT, "sublayers": self.sublayers}
+        width = {} if self.width is None else {"width": self.width}
+        return {"format": FORMAT, "sublayers": self.sublayers, **width}
 
     def write(self, path: Path) -> None:
         atomic.write_text(path, json.dumps(self.content()) + "\n")
@@ -65,11 +74,13 @@ def parse(content: Any, where: str) -> Architecture:
     sublayers = content.get("sublayers")
     if not isinstance(sublayers, dict):
         raise UserError(f"{where} is no architecture of a pruned model: it names no sublayers.")
-    for name, entry in sublayers.items():
-        reason = _wrong(entry)
+    width = content.get("width")
+    reasons = {name: _wrong_kind(entry) or _wrong(entry) for name, entry in sublayers.items()}
+    reasons["width"] = None if width is None else _wrong(width, least=1)
+    for name, reason in reasons.items():
         if reason is not None:
             raise UserError(f"{where}: {name} {reason}.")
-    return Architecture(dict(sublayers))
+    return Architecture(dict(sublayers), width)
 
 
 def narrow(model: nn.Module, architecture: Architecture, where: str = "The architecture") -> None:
@@ -93,6 +104,21 @@ def narrow(model: nn.Module, architecture: Architecture, where: str = "The archi
             keep(residual, entry["kept"])
         except ValueError as problem:
             raise UserError(f"{where}: {name} cannot be built, since {problem}.") from problem
+    if architecture.width is not None:
+        _narrow_width(model, architecture.width, where)
+
+
+def _narrow_width(model: nn.Module, width: dict[str, Any], where: str) -> None:
+    if stream(model).of != width["of"]:
+        raise UserError(
+            f"{where} is of another model: it is {width['of']} dimensions wide there and {stream(model).of} here."
+        )
+    narrow_width(model, width["kept"])
+
+
+def _width(model: nn.Module) -> dict[str, Any] | None:
+    body = stream(model)
+    return None if body is None or body.dim == body.of else {"of": body.of, "kept": list(body.dims)}
 
 
 def _entry(residual: Residual) -> dict[str, Any]:
@@ -101,13 +127,18 @@ def _entry(residual: Residual) -> dict[str, Any]:
     return {"kind": residual.kind, "of": residual.of, "kept": kept}
 
 
-def _wrong(entry: Any) -> str | None:
-    if not isinstance(entry, dict) or entry.get("kind") not in ("heads", "neurons"):
-        return "is neither of heads nor of neurons"
-    kept, of = entry.get("kept"), entry.get("of")
+def _wrong_kind(entry: Any) -> str | None:
+    known = isinstance(entry, dict) and entry.get("kind") in ("heads", "neurons")
+    return None if known else "is neither of heads nor of neurons"
+
+
+def _wrong(entry: Any, least: int = 0) -> str | None:
+    kept, of = (entry.get("kept"), entry.get("of")) if isinstance(entry, dict) else (None, None)
     if type(of) is not int or of < 1:
         return f"has no whole number of units: {of}"
-    if kept is None:
+    if kept is None and not least:
         return None
     whole = isinstance(kept, list) and all(type(unit) is int and 0 <= unit < of for unit in kept)
-    return None if whole and kept == sorted(set(kept)) else f"keeps no ascending units below {of}: {str(kept)[:60]}"
+    if whole and kept == sorted(set(kept)) and len(kept) >= least:
+        return None
+    return f"keeps no ascending units below {of}: {str(kept)[:60]}"

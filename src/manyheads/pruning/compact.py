@@ -4,45 +4,38 @@ Where a gate z is neither 0 nor 1 it is folded into the projection behind it, wh
 columns of the last projection for a head or a neuron, into all of it, bias included, for a whole sublayer.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from manyheads.model.layers import MultiHead, Part
-from manyheads.pruning.keep import Cut, cuts, groups, keep, own_cuts
+from manyheads.pruning.keep import Origin, cuts, groups, keep, own_cuts
 from manyheads.pruning.sites import Site, sites
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a parameter of a compact model comes from: `old`, cut, then weighed by `scale` (which broadcasts)."""
-
-    old: str
-    cut: Cut | None = None
-    scale: Tensor | None = None
-
-    def of(self, x: Tensor, power: int = 1) -> Tensor:
-        """The same of a tensor of the parameter's old shape, weighed by scale^power."""
-        x = x if self.cut is None else self.cut.of(x)
-        return x if self.scale is None else x * self.scale.to(x).pow(power)
+from manyheads.pruning.width import narrow_width, refuse_width
 
 
 @torch.no_grad()
-def compact(model: nn.Module) -> dict[str, Origin]:
+def compact(model: nn.Module, width: Sequence[int] | None = None) -> dict[str, Origin]:
     """Cuts out, in place, whatever gates have closed, folds in those that are open, and takes all gates off.
 
+    width: the dimensions of the residual stream that are left, None for all (see `width`: the one cut here that changes
+    results, unless nothing is written to what goes).
     Returns where each parameter of the smaller model comes from, by its name: what belongs to parameters elsewhere
     (an optimizer's moments, means of weights) follows by it. Heads of key-value groups must be closed evenly: else a
     ValueError, and the model is as it was. The model gives the same results as before, to rounding.
     """
     origins, found = {}, sites(model)
+    if width is not None:
+        refuse_width(model, width)
     for site in found:
         _refuse_uneven(site)
     for site in found:
         origins |= _compacted(site)
-    return {name: origins.get(name, Origin(name)) for name, _ in model.named_parameters(remove_duplicate=False)}
+    origins = {name: origins.get(name, Origin(name)) for name, _ in model.named_parameters(remove_duplicate=False)}
+    if width is None:
+        return origins
+    return {name: origin.behind(origins[name]) for name, origin in narrow_width(model, width).items()}
 
 
 def closed_units(site: Site) -> list[int]:

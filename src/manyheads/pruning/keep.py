@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
@@ -21,6 +21,29 @@ class Cut:
     def of(self, x: Tensor) -> Tensor:
         places = self.places.to(x.device)
         return x.flatten()[places] if self.axis is None else x.index_select(self.axis, places)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a parameter of a compact model comes from: `old`, cut, then weighed by `scale` (which broadcasts).
+
+    first: what was done to it before.
+    """
+
+    old: str
+    cut: Cut | None = None
+    scale: Tensor | None = None
+    first: "Origin | None" = None
+
+    def of(self, x: Tensor, power: int = 1) -> Tensor:
+        """The same of a tensor of the parameter's old shape, weighed by scale^power."""
+        x = x if self.first is None else self.first.of(x, power)
+        x = x if self.cut is None else self.cut.of(x)
+        return x if self.scale is None else x * self.scale.to(x).pow(power)
+
+    def behind(self, first: "Origin") -> "Origin":
+        """Both, one after the other."""
+        return replace(self, old=first.old, first=first)
 
 
 def keep(residual: Residual, units: Sequence[int] | None) -> None:
