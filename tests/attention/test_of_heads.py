@@ -96,14 +96,14 @@ def test_every_kernel_reads_as_the_heads_did(kernel, pattern, mask):
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize("mask", [MASKS["causal"], MASKS["padded"]], ids=["causal", "padded"])
+@pytest.mark.parametrize("mask", [MASKS["causal"], pytest.param(MASKS["padded"], marks=pytest.mark.slow)])
 def test_flex_reads_as_the_heads_did(mask):
     q, k, v = inputs(len(KEPT), 2, dtype=torch.float32)
     found = flex.compute(flex_attention, q, k, v, both(BIGBIRD, mask)[1], None)
     torch.testing.assert_close(found.double(), expected(BIGBIRD, mask, q, k, v), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("mask", [MASKS["causal"], MASKS["padded"]], ids=["causal", "padded"])
+@pytest.mark.parametrize("mask", [MASKS["padded"], pytest.param(MASKS["causal"], marks=pytest.mark.slow)])
 def test_flash_reads_as_the_heads_did(mask, monkeypatch):
     ops = pytest.importorskip("manyheads.attention.kernels.ops.flash", reason="needs Triton")
     if not ops.INTERPRETING:
