@@ -137,7 +137,7 @@ class Pruner(Callback):
         return {**asked, "reached": self._costs.share(self._now.kept()), "settled_at": self.settled_at}
 
     def state_dict(self) -> dict[str, Any]:
-        if self._costs is None:
+        if self._costs is None or self.compacted:
             return self._state or {"settled": self.settled, "compacted": self.compacted}
         done = {"settled": self.settled, "compacted": self.compacted, "settled_at": self.settled_at}
         taught = {} if self.distill is None else {"distill": self.distill.state_dict()}
