@@ -373,7 +373,8 @@ class Run:
         if len(kept) > 1:
             trained = {name for name, _ in self.task.named_parameters(remove_duplicate=False)}
             yield f"mean of the last {len(kept)} validations", average.mean(kept, trained)
-        if self.task.begin(self.data):
+        # What began with given weights did not start there.
+        if self._given() is None and self.task.begin(self.data):
             yield "start, which training did not better", self.task.state_dict()
 
     def _validate(self, weights: dict[str, torch.Tensor]) -> dict[str, float]:
