@@ -2,12 +2,7 @@
 
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from manyheads.attention.base import Attention
-from manyheads.config.check import check
-from manyheads.config.compose import compose
-from manyheads.config.objects import instantiate
 
 
 def load(name: str, heads: int, head_dim: int, layer: int = 0, **overrides: Any) -> Attention:
@@ -18,6 +13,13 @@ def load(name: str, heads: int, head_dim: int, layer: int = 0, **overrides: Any)
 
     Raises UserError for a name or a key that is not there and for values that do not go together.
     """
+    # Imported here: who builds models from plain values needs no configs.
+    from omegaconf import OmegaConf
+
+    from manyheads.config.check import check
+    from manyheads.config.compose import compose
+    from manyheads.config.objects import instantiate
+
     cfg = compose([f"attention={name}"])
     OmegaConf.set_struct(cfg, False)
     cfg.attention = OmegaConf.merge(cfg.attention, overrides)

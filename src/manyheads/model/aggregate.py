@@ -129,7 +129,7 @@ class Hierarchical(Attention):
     def forward(self, vectors: Float[Tensor, "c dim"], place: Int[Tensor, "c"], chunks: Segments) -> Reading:
         placed = self.place.embed(vectors.unsqueeze(1), place).transpose(0, 1)
         # All documents in one row: no padding, and no number of chunks to be asked of the device.
-        mask = Mask(len(vectors), len(vectors), documents=chunks.of.unsqueeze(0))
+        mask = Mask(vectors.size(0), vectors.size(0), documents=chunks.of.unsqueeze(0))
         return super().forward(self.tower(placed, mask).squeeze(0), place, chunks)
 
 

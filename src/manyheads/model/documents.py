@@ -71,13 +71,13 @@ class DocumentModel(nn.Module):
 
     def forward(self, batch: Chunks) -> Reading:
         vectors = self.read(*self.thin(batch))
-        chunks = Segments(batch.document, len(batch.index))
+        chunks = Segments(batch.document, batch.index.size(0))
         # A few numbers per chunk: in bf16 they would cost as much, and scores would tie that are to be ranked.
         with torch.autocast(vectors.device.type, enabled=False):
             read = self.aggregate(vectors.to(self.aggregate.classify.weight.dtype), batch.place, chunks)
             if self.bag is None:
                 return read
-            straight = self.bag(batch.ids, batch.lengths, batch.document, len(batch.index))
+            straight = self.bag(batch.ids, batch.lengths, batch.document, batch.index.size(0))
             return replace(read, scores=(read.scores + straight) / 2, ways=(read.scores, straight))
 
     def read(self, tokens: Int[Tensor, "c n"], lengths: Int[Tensor, "c"]) -> Float[Tensor, "c dim"]:
@@ -87,7 +87,7 @@ class DocumentModel(nn.Module):
             return self.pool(body(tokens, lengths), lengths)
         if isinstance(body, DecoderOnly):
             return last(body(tokens), lengths)
-        question = body.embed_target(tokens.new_full((len(tokens), 1), self.first))
+        question = body.embed_target(tokens.new_full((tokens.size(0), 1), self.first))
         return body.answer(question, body.encode(tokens, lengths), lengths).squeeze(1)
 
 

@@ -64,7 +64,7 @@ POOLS: dict[str, type[Pool]] = {"attention": Attention, "mean": Mean, "max": Max
 
 def last(states: Float[Tensor, "c n dim"], lengths: Int[Tensor, "c"]) -> Float[Tensor, "c dim"]:
     """The state of the last real token: of a causal model the only one that has read the whole chunk."""
-    return states[torch.arange(len(states), device=states.device), lengths - 1]
+    return states[torch.arange(states.size(0), device=states.device), lengths - 1]
 
 
 def real(states: Float[Tensor, "c n dim"], lengths: Int[Tensor, "c"]) -> Bool[Tensor, "c n"]:

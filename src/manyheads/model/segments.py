@@ -20,7 +20,7 @@ class Segments:
         return x.new_zeros(self.groups, x.size(1)).index_add(0, self.of, x)
 
     def mean(self, x: Float[Tensor, "c k"]) -> Float[Tensor, "groups k"]:
-        return self.sum(x) / self.sum(x.new_ones(len(x), 1))
+        return self.sum(x) / self.sum(x.new_ones(x.size(0), 1))
 
     def max(self, x: Float[Tensor, "c k"]) -> Float[Tensor, "groups k"]:
         """Of equal ones each gets its share of the gradient."""

@@ -134,7 +134,7 @@ class Answered(AtOnce):
         context = body.read(self._read(history) + self.places, None)
         coming = cut(_padded(known, 0, -self.horizon % self.patch), self.patch, self.patch)
         queries = self.queries + self.known(coming, self.channels)
-        return self.head(body.answer(queries.expand(len(context), -1, -1), context, None))
+        return self.head(body.answer(queries.expand(context.size(0), -1, -1), context, None))
 
 
 class Stepwise(Way):

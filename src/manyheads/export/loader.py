@@ -1,0 +1,78 @@
+"""A model back from an exported folder, with torch and safetensors alone: no configs, no Lightning, no data."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from manyheads.attention.layers import Layers
+from manyheads.data.base import SPECS, DataSpec
+from manyheads.errors import UserError
+from manyheads.export import quantised, weights
+from manyheads.export.content import CONFIG, FORMAT
+from manyheads.export.plain import make
+from manyheads.model.pairing import pair
+from manyheads.pruning.architecture import narrow, parse
+
+
+def load(folder: str | Path, int8: bool = False) -> nn.Module:
+    """The model of an export with format=safetensors, ready for evaluation on the CPU.
+
+    int8: with the linear layers in 8 bits, where it was exported with int8=true.
+
+    Raises UserError where the folder is none, or was written of another model.
+    """
+    folder = Path(folder)
+    said = read(folder)
+    if said.get("files") != "safetensors":
+        raise UserError(f"{folder} holds no weights for load(); export the run with format=safetensors.")
+    if int8 and "int8" not in said:
+        raise UserError(f"{folder} was exported without int8=true.")
+    model = build(said, str(folder / CONFIG)).eval()
+    stored = said["int8"] if int8 else said["weights"]
+    found = weights.read(folder / stored["file"], stored["shared"])
+    if int8:
+        found = quantised.put(model, found)
+    try:
+        model.load_state_dict(found)
+    except RuntimeError as problem:
+        raise UserError(f"{folder} holds weights of another model than its {CONFIG} tells of.") from problem
+    return model
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """config.json of an export; a UserError where there is none."""
+    try:
+        said = json.loads((folder / CONFIG).read_text("utf-8"))
+    except FileNotFoundError as problem:
+        raise UserError(f"{folder} is no exported model: it has no {CONFIG}.") from problem
+    except (OSError, ValueError, RecursionError) as problem:
+        raise UserError(f"{folder / CONFIG} is damaged ({problem}); export the model again.") from problem
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise UserError(f"{folder / CONFIG} is not of the format '{FORMAT}'.")
+    return said
+
+
+def build(said: dict[str, Any], where: str) -> nn.Module:
+    """The model that config.json tells of, as small as pruning has left it; its weights mean nothing yet."""
+    try:
+        spec, shape = _spec(said["spec"]), make(said["model"])
+        model = pair(shape.func, partial(shape, **_attentions(said)), spec)
+        narrow(model, parse(said["architecture"], where), where)
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise UserError(f"{where} is damaged ({problem}); export the model again.") from problem
+    return model
+
+
+def _attentions(said: dict[str, Any]) -> dict[str, Any]:
+    if said["attentions"] is None:
+        return {}
+    across = said["across"]
+    return {"attention": Layers(make(said["attentions"]), None if across is None else make(across))}
+
+
+def _spec(content: dict[str, Any]) -> DataSpec:
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    return SPECS[content["kind"]](**values)
