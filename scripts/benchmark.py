@@ -1,4 +1,4 @@
-"""python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled … ; --help lists them."""
+"""python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled|pruned|pruning … ; --help."""
 
 from manyheads.measure.command import main
 

@@ -33,6 +33,7 @@ ARROWS = {
     "load": {"build", "config", "data", "model", "pruning", "task", "training", "errors"},
     "estimate": {"attention", "build", "config", "data", "model", "task", "training", "errors"},
     "baseline": {"errors"},
+    "export": {"atomic", "attention", "config", "data", "load", "model", "pruning", "training", "errors"},
     "predictions": {"load", "config", "data", "model", "task", "errors"},
     "measure": {
         "atomic",
@@ -43,6 +44,8 @@ ARROWS = {
         "config",
         "data",
         "model",
+        "pruning",
+        "sweep",
         "task",
         "training",
         "errors",

@@ -1,4 +1,4 @@
-"""`python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled KEY=VALUE …`: side by side."""
+"""`python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled|pruned|pruning KEY=VALUE …`."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from manyheads.config.names import did_you_mean
 from manyheads.config.threads import calm_threads
 from manyheads.errors import UserError
 from manyheads.measure.attention.asked import Attention
+from manyheads.measure.pruned.asked import Pruned, Pruning, numbers
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,26 @@ def _compiled(asked: Compiled, overrides: list[str]) -> dict[str, Any]:
     return figures(asked.only)
 
 
+def _pruned(asked: Pruned, overrides: list[str]) -> None:
+    """Writes into the pruned run's folder, and to `output`."""
+    from manyheads import atomic
+    from manyheads.measure.pruned.report import publish, report
+
+    lengths = None if asked.lengths is None else numbers("lengths", asked.lengths)
+    sizes = (lengths, tuple(numbers("batches", asked.batches)))
+    found = report(asked.run, asked.against, asked.rounds, *sizes, asked.seconds, asked.device)
+    publish(found, asked.run)
+    if asked.output is not None:
+        atomic.write_text(asked.output, json.dumps(found, indent=2) + "\n")
+
+
+def _pruning(asked: Pruning, overrides: list[str]) -> None:
+    """Writes a folder of runs, and a table, a figure and the numbers of them."""
+    from manyheads.measure.pruned.benchmark import benchmark
+
+    benchmark(asked, overrides)
+
+
 Kind = tuple[type, Callable[[Any, list[str]], dict[str, Any] | None], Callable[[str], bool]]
 """Its arguments, what it does, and which other arguments it hands on as overrides of a config."""
 
@@ -150,6 +171,8 @@ KINDS: dict[str, Kind] = {
     "reading": (Reading, _reading, lambda argument: argument not in ("--help", "-h")),
     "estimate": (Estimate, _estimate, lambda argument: argument not in ("--help", "-h")),
     "compiled": (Compiled, _compiled, lambda argument: False),
+    "pruned": (Pruned, _pruned, lambda argument: False),
+    "pruning": (Pruning, _pruning, lambda argument: argument not in ("--help", "-h")),
     "attention": (Attention, _attention, lambda argument: "." in argument.partition("=")[0] and "=" in argument),
 }
 
