@@ -203,7 +203,9 @@ class Constant(nn.Module):
         self.bias = bias
 
     def forward(self, x: Float[Tensor, "b n dim"], *reads) -> Float[Tensor, "b n dim"]:
-        return self.bias.to(x.dtype).expand_as(x)
+        # Under no_grad, too, a view of a weight asks for gradients, on which torch's counter of operations stumbles.
+        bias = self.bias if torch.is_grad_enabled() else self.bias.detach()
+        return bias.to(x.dtype).expand_as(x)
 
 
 class Residual(nn.Module):

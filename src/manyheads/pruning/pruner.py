@@ -218,7 +218,7 @@ class Pruner(Callback):
 
         def run() -> None:
             # A loader draws a number when it begins.
-            with torch.random.fork_rng(devices=[]), torch.no_grad():
+            with torch.random.fork_rng(devices=[]), torch.no_grad(), trainer.precision_plugin.forward_context():
                 batch = next(iter(_first(trainer.datamodule.val_dataloader())))
                 pl_module.step(trainer.strategy.batch_to_device(batch))
 
