@@ -13,8 +13,8 @@ from manyheads.errors import UserError
 from manyheads.measure.pruned import quality
 from manyheads.measure.pruned.asked import Pruning
 from manyheads.measure.pruned.cells import DENSE, Cell, command, plan
-from manyheads.measure.pruned.conclusions import sentences, title
-from manyheads.measure.pruned.runs import refuse_other, run, said
+from manyheads.measure.pruned.conclusions import missing, percent, sentences, title
+from manyheads.measure.pruned.runs import leave_out, refuse_other, run, said
 from manyheads.sweep.job import begun
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ def publish(found: Row, asked: Pruning) -> None:
     atomic.write_text(path.with_suffix(".md"), markdown(content, path))
     picture = curves(found, asked.bar)
     atomic.write(path.with_suffix(".png"), partial(picture.savefig, format="png", dpi=150))
-    print("\n".join([*told, f"{path.with_suffix('.md')}"]))
+    print("\n".join([*told, *missing(found), f"{path.with_suffix('.md')}"]))
 
 
 def markdown(content: Row, path: Path) -> str:
@@ -83,7 +83,7 @@ def _table(content: Row) -> list[str]:
 
 
 def _cells(row: Row) -> list[str]:
-    head = [title(row["method"]), f"{row['target']:.0%}"]
+    head = [title(row["method"]), percent(row["target"])]
     if row["reached"] is None:
         return [*head, str(row["why"]), *[""] * 7]
     shares = [_percent(row["reached"][key]) for key in ("prunable", "whole", "flops")]
@@ -94,28 +94,24 @@ def _cells(row: Row) -> list[str]:
 
 def _run(cells: list[Cell], asked: Pruning, overrides: list[str]) -> None:
     for cell in cells:
-        if begun(cell.folder) and (known := _command(cell, asked, overrides)) is not None:
-            refuse_other(cell, known)
+        if begun(cell.folder) and cell.method != DENSE:  # before anything runs; a dense one waits for its size
+            refuse_other(cell, command(cell, asked, overrides))
     try:
         for cell in cells:
-            if (known := _command(cell, asked, overrides)) is None:
-                said(f"{cell.name}: left out, since what gives it its size has not finished")
-            else:
-                refuse_other(cell, known)
-                run(cell, known, asked.retry)
+            _run_one(cell, asked, overrides)
     except KeyboardInterrupt:
         said("Interrupted. The same command goes on.")
         raise SystemExit(130) from None
 
 
-def _command(cell: Cell, asked: Pruning, overrides: list[str]) -> list[str] | None:
-    """None for a dense one whose size is not known yet."""
+def _run_one(cell: Cell, asked: Pruning, overrides: list[str]) -> None:
     try:
-        return command(cell, asked, overrides)
-    except UserError:
-        if cell.method != DENSE:
-            raise
-        return None
+        known = command(cell, asked, overrides)
+    except UserError as problem:  # a dense one whose size is not there
+        leave_out(cell, str(problem))
+        return
+    refuse_other(cell, known)
+    run(cell, known, asked.retry)
 
 
 def _direction(content: Row) -> str:

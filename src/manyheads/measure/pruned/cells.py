@@ -1,5 +1,6 @@
 """The prunings of a benchmark: one cell for each method and target, and the command that runs it."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,15 @@ def command(cell: Cell, asked: Pruning, overrides: list[str]) -> list[str]:
     """The script and its arguments. Raises UserError where a dense one has no size yet."""
     base = asked.run.expanduser().absolute()
     if cell.method == DENSE:
-        return ["train.py", *_dense(cell, base, overrides), f"hydra.run.dir={quoted(cell.folder)}"]
+        return ["train.py", *_dense(cell, base, overrides), f"hydra.run.dir={plain(cell.folder)}"]
     method = YARDSTICK if cell.method == CONTROL else cell.method
     told = [f"run={base}", f"pruning={method}", f"pruning.target={cell.target:g}", *overrides]
-    return ["scripts/prune.py", *told, f"hydra.run.dir={quoted(cell.folder)}"]
+    return ["scripts/prune.py", *told, f"hydra.run.dir={plain(cell.folder)}"]
+
+
+def plain(path: Path | str) -> str:
+    """A path as one types it for Hydra: quoted where it must be."""
+    return str(path) if re.fullmatch(r"[\w./-]+", str(path), re.ASCII) else quoted(path)
 
 
 def _dense(cell: Cell, base: Path, overrides: list[str]) -> list[str]:
@@ -70,7 +76,7 @@ def _dense(cell: Cell, base: Path, overrides: list[str]) -> list[str]:
     said = [o for o in _said(base) if not o.lstrip("+~").startswith(OWN)]
     where = [o for o in overrides if o.startswith(PLACE) and not o.startswith(OWN)]
     length = [f"trainer.max_steps={steps}", "trainer.max_epochs=-1", "trainer.max_time=null"]
-    return [*said, *_data(base), *where, f"arch={quoted(size)}", *length]
+    return list(dict.fromkeys([*said, *_data(base), *where, f"arch={plain(size)}", *length]))
 
 
 def budget(base: Path, pruned: Path) -> int:
@@ -96,7 +102,7 @@ def _said(base: Path) -> list[str]:
 
 def _data(base: Path) -> list[str]:
     path = (run_config(base).get("data") or {}).get("path")
-    return [f"data.path={quoted(path)}"] if isinstance(path, str) else []
+    return [f"data.path={plain(path)}"] if isinstance(path, str) else []
 
 
 def _known() -> list[str]:

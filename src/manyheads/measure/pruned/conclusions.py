@@ -18,8 +18,8 @@ def sentences(found: Row, bar: float) -> list[str]:
     rows = [row for row in found["rows"] if row["loss"] is not None]
     pruned = [row for row in rows if row["method"] != CONTROL]
     if found["base"]["quality"] == 0:
-        return [f"The base has {found['metric']} = 0, of which nothing can be lost or gained.", *_failed(found)]
-    parts = (_control(found, rows), _cells(found, pruned, bar), _best(pruned), _far(pruned, bar), _failed(found))
+        return [f"The base has {found['metric']} = 0, of which nothing can be lost or gained."]
+    parts = (_control(found, rows), _cells(found, pruned, bar), _best(pruned), _far(pruned, bar))
     return [sentence for part in parts for sentence in part]
 
 
@@ -27,6 +27,11 @@ def changed(loss: float) -> str:
     """`0.4% worse`, `1.2% better`."""
     size = f"{abs(loss):.1%}"
     return "no worse" if size == "0.0%" else f"{size} {'worse' if loss > 0 else 'better'}"
+
+
+def percent(share: float) -> str:
+    """As it was asked for: 70%, 99.9%."""
+    return f"{round(100 * share, 6):g}%"
 
 
 def title(method: str) -> str:
@@ -48,8 +53,8 @@ def _cells(found: Row, rows: list[Row], bar: float) -> Iterator[str]:
         against = row["loss_to_control"]
         beside = "" if against is None else f" (than recovery training alone: {changed(against)})"
         yield (
-            f"{row['target']:.0%} ({row['reached']['prunable']:.1%} reached): {title(row['method'])} is "
-            f"{changed(row['loss'])} in {found['metric']}, {place} the bar of {bar:.0%}{beside}."
+            f"{percent(row['target'])} ({row['reached']['prunable']:.1%} reached): {title(row['method'])} is "
+            f"{changed(row['loss'])} in {found['metric']}, {place} the bar of {percent(bar)}{beside}."
         )
 
 
@@ -61,7 +66,7 @@ def _best(rows: list[Row]) -> Iterator[str]:
             first, second = sorted(here, key=lambda row: row["loss"])[:2]
             apart = 100 * (second["loss"] - first["loss"])
             yield (
-                f"At {target:.0%} {title(first['method'])} is best, {apart:.1f} points of relative loss "
+                f"At {percent(target)} {title(first['method'])} is best, {apart:.1f} points of relative loss "
                 f"ahead of {title(second['method'])}."
             )
 
@@ -70,18 +75,19 @@ def _far(rows: list[Row], bar: float) -> Iterator[str]:
     for method in dict.fromkeys(row["method"] for row in rows):
         good = [row for row in rows if row["method"] == method and row["loss"] <= bar]
         if not good:
-            yield f"{title(method).capitalize()} is beyond the bar of {bar:.0%} at every target."
+            yield f"{title(method).capitalize()} is beyond the bar of {percent(bar)} at every target."
             continue
         reached = max(good, key=lambda row: row["reached"]["prunable"])["reached"]
         beyond = [row for row in rows if row["method"] == method and row["reached"]["prunable"] > reached["prunable"]]
         yield (
-            f"{title(method).capitalize()} is within the bar of {bar:.0%} at {reached['prunable']:.1%} of the prunable "
-            f"parameters gone, which is {reached['whole']:.1%} of the whole model and {reached['flops']:.1%} of its "
+            f"{title(method).capitalize()} is within the bar of {percent(bar)} with {reached['prunable']:.1%} of the "
+            f"prunable parameters gone, {reached['whole']:.1%} of the whole model and {reached['flops']:.1%} of its "
             f"FLOPs{', and beyond it where more is gone' if beyond else ''}."
         )
 
 
-def _failed(found: Row) -> Iterator[str]:
+def missing(found: Row) -> Iterator[str]:
+    """What the table has no numbers of, and why."""
     for row in found["rows"]:
         if row["why"] is not None:
-            yield f"{title(row['method']).capitalize()} at {row['target']:.0%} is not in this: {row['why']}"
+            yield f"{title(row['method']).capitalize()} at {percent(row['target'])} is not in this: {row['why']}"

@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from manyheads.measure.pruned.cells import CONTROL, DENSE, ONE_SHOT
-from manyheads.measure.pruned.conclusions import title
+from manyheads.measure.pruned.conclusions import percent, title
 
 Row = dict[str, Any]
 
@@ -29,9 +29,11 @@ def curves(found: Row, bar: float) -> Figure:
 
 
 def _lines(axes: Any, found: Row, key: str) -> None:
-    known = [row for row in found["rows"] if row["quality"] is not None and row["method"] != CONTROL]
-    for method in dict.fromkeys(row["method"] for row in known):
-        points = sorted((row["reached"][key], row["quality"]) for row in known if row["method"] == method)
+    """Every way to prune begins where nothing is pruned: at the control."""
+    known = [row for row in found["rows"] if row["quality"] is not None]
+    for method in dict.fromkeys(row["method"] for row in known if row["method"] != CONTROL):
+        mine = (method,) if method == DENSE else (method, CONTROL)
+        points = sorted((row["reached"][key], row["quality"]) for row in known if row["method"] in mine)
         style = {DENSE: "s:", ONE_SHOT: "^--"}.get(method, "o-")
         axes.plot(*zip(*points, strict=True), style, markersize=5, label=title(method))
 
@@ -43,4 +45,6 @@ def _levels(axes: Any, found: Row, bar: float) -> None:
         if row["method"] == CONTROL and row["quality"] is not None:
             axes.axhline(row["quality"], color="black", linewidth=1, linestyle="--", label=title(CONTROL))
     sign = -1 if found["best"] == "max" else 1
-    axes.axhline(base + sign * bar * abs(base), color="grey", linewidth=1, linestyle=":", label=f"bar: {bar:.0%} worse")
+    axes.axhline(
+        base + sign * bar * abs(base), color="grey", linewidth=1, linestyle=":", label=f"bar: {percent(bar)} worse"
+    )

@@ -36,7 +36,7 @@ def counting(base: Path) -> Count:
 
 def gather(base: Path, cells: list[Cell], metric: str, count: Count) -> Row:
     """The base, and a row for each cell: where one cannot be told, its `why` says the reason."""
-    own = {**count(base), "quality": measured(base, metric), "folder": str(base), "steps": steps(base)}
+    own = {**count(base), "quality": measured(base, metric), "folder": shown(str(base)), "steps": steps(base)}
     rows = [_row(cell, own, metric, count) for cell in cells]
     control = next((row["quality"] for row in rows if row["method"] == CONTROL), None)
     for row in rows:
@@ -58,14 +58,19 @@ def measured(base: Path, metric: str) -> float:
     return found
 
 
+def shown(text: str) -> str:
+    """Paths as they are typed from here."""
+    return text.replace(f"{Path.cwd()}/", "")
+
+
 def steps(folder: Path) -> int | None:
     return metrics(folder).get("train", {}).get("steps")
 
 
 def _row(cell: Cell, base: Row, metric: str, count: Count) -> Row:
     found, told = metrics(cell.folder), note(cell)
-    row = {"method": cell.method, "target": cell.target, "folder": str(cell.folder), "steps": steps(cell.folder)}
-    row |= {"command": "python " + shlex.join(told["command"]) if "command" in told else None}
+    row = {"method": cell.method, "target": cell.target, "folder": shown(str(cell.folder)), "steps": steps(cell.folder)}
+    row |= {"command": shown("python " + shlex.join(told["command"])) if "command" in told else None}
     row |= {"reached": None, "file": None, "quality": None, "why": _why_not(found, told)}
     if row["why"] is not None:
         return row

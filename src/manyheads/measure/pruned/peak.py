@@ -45,13 +45,18 @@ def peak(origin: Origin, batch: bytes, device: str, threads: int) -> int | None:
 
     quiet_lightning()
     torch.set_num_threads(threads)
-    gc.collect()
+    _tidy()
     begun = Growth(torch.device(device))
     side = load(origin, torch.device(device))
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    _tidy()
     loaded = Growth(torch.device(device))
     side.forward(side.given(pickle.loads(batch)))
     grown = loaded.peak()
-    return None if grown is None else grown + loaded.before - begun.before
+    return None if grown is None else max(0, grown + loaded.before - begun.before)
+
+
+def _tidy() -> None:
+    """Gives back what is free."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -22,7 +22,8 @@ def refuse_other(cell: Cell, command: list[str]) -> None:
     before = note(cell).get("command")
     if begun(cell.folder) and before != command:
         told = "by hand" if before is None else f"by `{shlex.join(before)}`"
-        raise UserError(f"{cell.folder} was begun {told}, not by `{shlex.join(command)}`: name another folder.")
+        now = shlex.join(command)
+        raise UserError(f"{cell.folder} was begun {told}, not by `{now}`: name another folder, or remove that one.")
 
 
 def run(cell: Cell, command: list[str], retry: bool) -> None:
@@ -40,6 +41,13 @@ def run(cell: Cell, command: list[str], retry: bool) -> None:
     if outcome.status != "finished":
         _write(cell, {"command": command, "reason": outcome.reason})
     said(f"{cell.name}: {outcome.status}" + (f": {outcome.reason}" if outcome.reason else ""))
+
+
+def leave_out(cell: Cell, reason: str) -> None:
+    """A cell that cannot begin yet says why."""
+    if not begun(cell.folder):
+        _write(cell, {"reason": reason})
+    said(f"{cell.name}: left out: {reason}")
 
 
 def note(cell: Cell) -> dict[str, Any]:
