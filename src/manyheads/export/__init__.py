@@ -1,4 +1,4 @@
-"""Finished models for those who only use them: read back with `load`, or in formats that need nothing of this package."""
+"""Finished models for those who only use them: read back with `load`, or in formats that do without this package."""
 
 from typing import Any
 

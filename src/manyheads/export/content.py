@@ -1,15 +1,16 @@
 """What config.json of an export says: all that a user's program needs to build the model and to feed it.
 
-    format           "manyheads export 1"
-    files            "safetensors", "torch_export" or "onnx"
-    spec             facts of the data: vocabularies, labels, channels, …
-    model            `_target_` and arguments, resolved; `attentions` are those of its layers and `across` sequences,
-                     where they are not the model's own
-    architecture     what pruning has left (pruning/architecture.py)
-    reads            how raw input becomes input of the model; tokenizer.json, scaling.json and labels.json lie beside it
-    learned          what else training has found, such as the threshold of labels
+format           "manyheads export 1"
+files            "safetensors", "torch_export" or "onnx"
+spec             facts of the data: vocabularies, labels, channels, …
+model            `_target_` and arguments, resolved; `attentions` are those of its layers and `across` sequences,
+                 where they are not the model's own
+architecture     what pruning has left (pruning/architecture.py)
+reads            how raw input becomes input of the model; tokenizer.json, scaling.json and labels.json lie beside it
+learned          what else training has found, such as the threshold of labels
 """
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,15 @@ def content(run: "Loaded", learned: dict[str, Any]) -> dict[str, Any]:
 
 def beside(folder: Path) -> list[Path]:
     return [folder / name for name in BESIDE if (folder / name).is_file()]
+
+
+def readable(path: Path) -> dict[str, Any] | None:
+    """What it says, where it is the config.json of an export."""
+    try:
+        said = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) and said.get("format") == FORMAT else None
 
 
 def _attentions(config: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 | translation | encoder_decoder | source (b, n), lengths (b,), target (b, m) | logits (b, m, words) |
 | translation, language_model | decoder_only | tokens (b, n) | logits (b, n, words) |
 | clinical_long | all | ids (c, n), lengths (c,), document (c,), place (c,) | scores (b, labels), as logits |
-| timeseries | all | history (b, l, channels), and known (b, l + h, f) where there is any | forecast (b, h, channels, q) |
+| timeseries | all | history (b, l, channels), and known (b, l + h, f) if any | forecast (b, h, channels, q) |
 
 Padding stands on the right. In a history NaN is a missing value; values are scaled as scaling.json says.
 """
@@ -62,7 +62,7 @@ class Documents(Entry):
     """Chunks of documents, to the scores of their labels; documents are numbered from 0, and each has a chunk."""
 
     def __init__(self, model: nn.Module) -> None:
-        of_chunks = dict.fromkeys(("lengths", "document", "place"), {0: "chunks"})
+        of_chunks = {name: {0: "chunks"} for name in ("lengths", "document", "place")}
         free = {"ids": {0: "chunks", 1: "length"}, **of_chunks}
         super().__init__(model, tuple(free), free, "scores")
 

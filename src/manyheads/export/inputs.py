@@ -20,10 +20,20 @@ class Size:
     length: int
 
 
-def sizes(spec: DataSpec) -> tuple[Size, ...]:
-    """The size that a graph is traced with, and others that it has to serve as well; all within `longest`."""
-    longest = min(spec.longest, 96)
-    return tuple(Size(rows, max(2, int(longest * share))) for rows, share in ((3, 0.5), (2, 0.8), (5, 0.3)))
+def sizes(entry: Entry, spec: DataSpec) -> tuple[Size, ...]:
+    """The size that a graph is traced with, and others that it has to serve as well."""
+    longest = _longest(entry, spec, 96)
+    return tuple(Size(rows, max(2, int(longest * share))) for rows, share in ((3, 0.5), (2, 1.0), (5, 0.3), (1, 0.4)))
+
+
+def large(entry: Entry, spec: DataSpec) -> Size:
+    """As a batch that is to be answered soon."""
+    return Size(8, _longest(entry, spec, 256))
+
+
+def _longest(entry: Entry, spec: DataSpec, most: int) -> int:
+    limits = [module.limit for module in entry.modules() if getattr(module, "limit", None) is not None]
+    return max(4, min(spec.longest, most, *limits))
 
 
 def draw(entry: Entry, spec: DataSpec, size: Size, seed: int) -> tuple[Tensor, ...]:

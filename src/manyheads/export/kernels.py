@@ -16,6 +16,7 @@ from manyheads.attention.kernels.linear.registry import find as find_linear
 from manyheads.attention.kernels.registry import find
 from manyheads.attention.linear import Linear
 from manyheads.attention.mask import Mask
+from manyheads.attention.rules import SOFTMAX
 from manyheads.attention.sigmoid import Sigmoid
 from manyheads.attention.softmax import Softmax
 from manyheads.errors import UserError
@@ -31,8 +32,8 @@ def _reads(module: nn.Module) -> bool:
 
 
 def _plain(attention: Attention) -> str:
-    if isinstance(attention, Auto):
-        attention.rule  # decided by the weights; asked for inside a graph, it would be measured  # noqa: B018
+    if isinstance(attention, Auto) and attention.rule != SOFTMAX:
+        return attention.rule  # which is a module of its own
     if isinstance(attention, Linear):
         return _choose(attention, "reference", find_linear)
     if isinstance(attention, Sigmoid):

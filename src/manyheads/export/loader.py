@@ -1,6 +1,5 @@
 """A model back from an exported folder, with torch and safetensors alone: no configs, no Lightning, no data."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from manyheads.attention.layers import Layers
 from manyheads.data.base import SPECS, DataSpec
 from manyheads.errors import UserError
 from manyheads.export import quantised, weights
-from manyheads.export.content import CONFIG, FORMAT
+from manyheads.export.content import CONFIG, FORMAT, readable
 from manyheads.export.plain import make
 from manyheads.model.pairing import pair
 from manyheads.pruning.architecture import narrow, parse
@@ -33,25 +32,19 @@ def load(folder: str | Path, int8: bool = False) -> nn.Module:
     model = build(said, str(folder / CONFIG)).eval()
     stored = said["int8"] if int8 else said["weights"]
     found = weights.read(folder / stored["file"], stored["shared"])
-    if int8:
-        found = quantised.put(model, found)
     try:
-        model.load_state_dict(found)
-    except RuntimeError as problem:
+        model.load_state_dict(quantised.whole(found) if int8 else found)
+        quantised.put(model, found)
+    except (RuntimeError, KeyError) as problem:
         raise UserError(f"{folder} holds weights of another model than its {CONFIG} tells of.") from problem
     return model
 
 
 def read(folder: Path) -> dict[str, Any]:
     """config.json of an export; a UserError where there is none."""
-    try:
-        said = json.loads((folder / CONFIG).read_text("utf-8"))
-    except FileNotFoundError as problem:
-        raise UserError(f"{folder} is no exported model: it has no {CONFIG}.") from problem
-    except (OSError, ValueError, RecursionError) as problem:
-        raise UserError(f"{folder / CONFIG} is damaged ({problem}); export the model again.") from problem
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise UserError(f"{folder / CONFIG} is not of the format '{FORMAT}'.")
+    said = readable(folder / CONFIG)
+    if said is None:
+        raise UserError(f"{folder} is no exported model: it has no {CONFIG} of the format '{FORMAT}'.")
     return said
 
 

@@ -1,4 +1,4 @@
-"""From plain values, which may be a stranger's, to what they describe: classes of this package and of torch.nn alone."""
+"""From plain values, which may be a stranger's, to what they describe: classes of manyheads and torch.nn alone."""
 
 import inspect
 from functools import partial

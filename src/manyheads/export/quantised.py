@@ -36,16 +36,21 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return found | {name: x for name, x in model.state_dict().items() if not name.startswith(inside)}
 
 
-def put(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Makes the model's layers those of `state`; a state_dict for the model that it then is."""
-    rest = dict(found)
-    for key in [key for key in found if key.endswith(f".{WEIGHT}")]:
-        name = key.removesuffix(f".{WEIGHT}")
-        weight, scale, bias = rest.pop(key), rest.pop(f"{name}.{SCALE}"), rest.pop(f"{name}.bias", None)
-        model.set_submodule(name, _layer(weight, scale, bias))
-    own = model.state_dict()
-    mine = tuple(f"{name}." for name, module in model.named_modules() if _is_quantised(module))
-    return rest | {name: value for name, value in own.items() if name.startswith(mine)}
+def whole(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `state` gave as a state_dict of the model in fp32, its numbers as coarse as they now are."""
+    rest = {name: x for name, x in found.items() if not name.endswith((f".{WEIGHT}", f".{SCALE}"))}
+    return rest | {f"{name}.weight": weight * scale.float().unsqueeze(1) for name, weight, scale in _rows(found)}
+
+
+def put(model: nn.Module, found: dict[str, Tensor]) -> None:
+    """Makes layers of `model` those of `state`, so that they compute in int8."""
+    for name, weight, scale in _rows(found):
+        model.set_submodule(name, _layer(weight, scale, found.get(f"{name}.bias")))
+
+
+def _rows(found: dict[str, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
+    names = [key.removesuffix(f".{WEIGHT}") for key in found if key.endswith(f".{WEIGHT}")]
+    return [(name, found[f"{name}.{WEIGHT}"], found[f"{name}.{SCALE}"]) for name in names]
 
 
 def _layer(weight: Tensor, scale: Tensor, bias: Tensor | None) -> nn.Module:
@@ -65,7 +70,7 @@ def _linears(model: nn.Module) -> list[str]:
 
 
 def _is_quantised(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.ao.nn.quantized")
+    return type(module).__module__.startswith("torch.ao.nn.quantized.dynamic")
 
 
 class _calm(warnings.catch_warnings):
