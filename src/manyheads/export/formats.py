@@ -13,17 +13,16 @@ from manyheads.export.quiet import quiet
 
 Said = dict[str, Any]
 Answer = Callable[..., Tensor]
-INT8 = "model.int8.safetensors"
 
 
 def write_weights(model: nn.Module, said: Said, folder: Path) -> Said:
     shared = weights.save(model.state_dict(), folder / weights.FILE)
-    return {"files": "safetensors", "weights": {"file": weights.FILE, "shared": shared}}
+    return {"files": "safetensors", "weights": {"shared": shared}}
 
 
 def write_int8(model: nn.Module, folder: Path) -> Said:
-    shared = weights.save(quantised.state(quantised.quantise(model)), folder / INT8)
-    return {"int8": {"file": INT8, "shared": shared}}
+    shared = weights.save(quantised.state(quantised.quantise(model)), folder / weights.INT8)
+    return {"int8": {"shared": shared}}
 
 
 def write_graph(said: Said, model: nn.Module, sample: tuple[Tensor, ...], folder: Path) -> tuple[Said, Answer]:

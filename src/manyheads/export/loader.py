@@ -30,8 +30,8 @@ def load(folder: str | Path, int8: bool = False) -> nn.Module:
     if int8 and "int8" not in said:
         raise UserError(f"{folder} was exported without int8=true.")
     model = build(said, str(folder / CONFIG)).eval()
-    stored = said["int8"] if int8 else said["weights"]
-    found = weights.read(folder / stored["file"], stored["shared"])
+    stored = said.get("int8" if int8 else "weights", {})
+    found = weights.read(folder / (weights.INT8 if int8 else weights.FILE), stored.get("shared", {}))
     try:
         model.load_state_dict(quantised.whole(found) if int8 else found)
         quantised.put(model, found)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from manyheads.errors import UserError
 
-FILE = "model.safetensors"
+FILE, INT8 = "model.safetensors", "model.int8.safetensors"
 
 
 def save(weights: dict[str, Tensor], path: Path) -> dict[str, str]:
