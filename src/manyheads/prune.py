@@ -1,6 +1,7 @@
 """Prunes a finished run: a run of its own, with the finished one's config, which begins with its best weights."""
 
 import math
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,17 +74,22 @@ def _prepared(argv: list[str]) -> tuple[list[str], Prune]:
     asked = parse(Prune, [a for a in argv if a not in others])
     _refuse(others)
     folder = run_folder(asked.run)
+    best = folder / "checkpoints" / "best.ckpt"
+    _refuse_unfinished(folder, best)
     content = _config(folder, asked)
     ConfigStore.instance().store(name=NAME, node=content, provider="manyheads")
     given = {o.partition("=")[0].lstrip("+") for o in others}
     place = [] if "hydra.run.dir" in given else [f"hydra.run.dir={quoted(folder / 'pruned' / '${stamp:}')}"]
-    return ["--config-name", NAME, *place, *others], asked
+    # As overrides, so that the run's own list of them tells all that is not the base's.
+    begin = [f"prunes={quoted(folder)}", f"ckpt_path={quoted(best)}"]
+    changes = [*begin, *(f"{key}={value}" for key, value in _shorter(content, asked).items()), *others]
+    if os.environ.get("LOCAL_RANK", "0") == "0" and not any(argument.startswith("-") for argument in others):
+        print(f"The config of {folder} with pruning={asked.pruning} {' '.join(changes[1:])}")
+    return ["--config-name", NAME, *place, *changes], asked
 
 
 def _config(folder: Path, asked: Prune) -> dict[str, Any]:
-    """The run's own, with its best weights to begin with and a shorter, calmer training."""
-    best = folder / "checkpoints" / "best.ckpt"
-    _refuse_unfinished(folder, best)
+    """The run's own, with another pruning than it may have had."""
     conf = conf_folder()
     known = sorted(path.stem for path in (conf / "pruning").glob("*.yaml") if path.stem != "default")
     if asked.pruning not in known:
@@ -91,36 +97,26 @@ def _config(folder: Path, asked: Prune) -> dict[str, Any]:
             f"pruning={asked.pruning} is not known.{did_you_mean(asked.pruning, known)} There are {', '.join(known)}."
         )
     newer = yaml.safe_load((conf / "train.yaml").read_text(encoding="utf-8"))
-    shares = yaml.safe_load((conf / "prune.yaml").read_text(encoding="utf-8"))
     content = {**newer, **run_config(folder)}
-    length, lr = (
-        shares[key] if given is None else given for key, given in (("length", asked.length), ("lr", asked.lr))
-    )
-    _shorten(content, length, lr)
     # A method for which distillation has its own group is composed anew, not taken from the base.
     content.pop("pruning", None)
     defaults = ["schema", "_self_", {"pruning": asked.pruning}, {"optional hydra": "default"}]
-    return {
-        **content,
-        "defaults": defaults,
-        "resume": None,
-        "arch": None,
-        "ckpt_path": str(best),
-        "prunes": str(folder),
-    }
+    return {**content, "defaults": defaults, "resume": None, "arch": None}
 
 
-def _shorten(content: dict[str, Any], length: float, lr: float) -> None:
-    """`length` and `lr` times what the run itself had."""
-    for key, value in (("length", length), ("lr", lr)):
+def _shorter(content: dict[str, Any], asked: Prune) -> dict[str, Any]:
+    """A shorter and calmer training than the run's own."""
+    shares = yaml.safe_load((conf_folder() / "prune.yaml").read_text(encoding="utf-8"))
+    shares |= {key: own for key in ("length", "lr") if (own := getattr(asked, key)) is not None}
+    for key, value in shares.items():
         if not 0 < value < math.inf:
             raise UserError(f"{key}={value} is no number of times: set a number above 0.")
     trainer = content["trainer"]
-    for key in ("max_epochs", "max_steps"):
-        if trainer.get(key) not in (None, -1):
-            trainer[key] = max(1, round(length * trainer[key]))
-    trainer["max_time"] = None
-    content["optimizer"]["lr"] = lr * content["optimizer"]["lr"]
+    bounds = [key for key in ("max_epochs", "max_steps") if trainer.get(key) not in (None, -1)]
+    found = {f"trainer.{key}": max(1, round(shares["length"] * trainer[key])) for key in bounds}
+    if trainer.get("max_time") is not None:
+        found["trainer.max_time"] = "null"
+    return {**found, "optimizer.lr": shares["lr"] * content["optimizer"]["lr"]}
 
 
 def _refuse_unfinished(folder: Path, best: Path) -> None:

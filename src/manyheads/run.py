@@ -11,15 +11,17 @@ from typing import Any, TypeVar
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, seed_everything
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads import atomic, build, preflight
+from manyheads.attention.used import used
 from manyheads.config import places, refusals
 from manyheads.config.layers import name_layers, title
+from manyheads.config.objective import objective
 from manyheads.config.ranks import started
 from manyheads.data.base import save_spec
 from manyheads.errors import UserError
@@ -32,7 +34,7 @@ from manyheads.pruning import architecture
 from manyheads.pruning.architecture import narrow
 from manyheads.pruning.finish import compact_files, settled_gates
 from manyheads.pruning.gates import put
-from manyheads.pruning.saved import KEY, SaysArchitecture, gated, narrow_as, refuse_gated
+from manyheads.pruning.saved import SaysArchitecture, gated, narrow_as, refuse_gated
 from manyheads.sweep.trial import Pruned, reporting
 from manyheads.training import average, checkpoints, faults, interrupts, ranks, record
 from manyheads.training.checkpoints import AtomicIO
@@ -40,13 +42,14 @@ from manyheads.training.compile import compile_blocks
 from manyheads.training.cost import Cost
 from manyheads.training.exact import Dice
 from manyheads.training.guard import Guard
+from manyheads.training.hyperparameters import log_hyperparameters
 from manyheads.training.interrupts import Interrupted
 from manyheads.training.lock import lock
 from manyheads.training.memory import Growth
 from manyheads.training.one_config import OneConfig
 from manyheads.training.quiet import quiet_lightning
 from manyheads.training.ranks import Ranks
-from manyheads.training.table import COLUMNS, show_end
+from manyheads.training.table import show_end
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ class Run:
         self.choices = {group: str(choices.get(group)) for group in GROUPS}
         self.choices["attention"] = title(cfg, self.choices["attention"])
         self.record = record.Record(self.folder, cfg, self.choices)
-        self.cost, self.begun = Cost(), False
+        self.cost, self.begun, self._used = Cost(), False, ""
         self.trial = reporting(refusals.objectives(cfg))
 
     def _choices(self, hydra: Any) -> Mapping[str, str]:
@@ -122,9 +125,7 @@ class Run:
     def check(self) -> None:
         """Refuses a model that cannot be right, before it trains."""
         if self.cfg.preflight:
-            # A GPU that this process has touched is lost to those that it forks.
-            device = torch.device("cpu") if self._forks else self.trainer.strategy.root_device
-            preflight.check(self.model, self.cfg.trainer.precision, device)
+            preflight.check(self.model, self.cfg.trainer.precision, self._device)
 
     def fit(self) -> None:
         self._ask_the_search()
@@ -139,11 +140,8 @@ class Run:
         self._ask_the_search()
         if build.shares(self.cfg):
             self._make_task()  # whole again: what follows takes its weights from files
-        if self._gated:
-            # From the file: forked processes take what they know with them.
-            ended = checkpoints.load(self.best.with_name("last.ckpt"))
-            put(self.model, settled_gates(ended))
-            self.pruner.load_state_dict(ended["callbacks"]["Pruner"])
+        if self.pruner is not None:
+            self._take_gates()
 
     def choose_weights(self) -> None:
         """best.ckpt holds what the run stands by: the best weights that training came through, or a better rival."""
@@ -171,6 +169,12 @@ class Run:
         """What pruning has closed goes: from here on the model is the smaller one, here and in its files."""
         if not self._gated:
             return
+        # Behind the files, nobody knows the gates any more.
+        self.record.update(pruning=self.pruner.summary())
+        self._used = used(self.model)
+        if self.writes:
+            self.record.close("running")
+            checkpoints.settled_last(self.best.parent)
         self._compact_files(self.task)
         self.evaluator.strategy.barrier()  # all wait for the files
         self._make_task(self.best)
@@ -194,11 +198,12 @@ class Run:
             self.record.update(cost={**cost, "parameters_before_pruning": self._parameters})
         if self.pruner is not None and not self.record.content.get("pruning"):
             self.record.update(pruning=self.pruner.summary())
-        self.record.update(attention_used=used(self.model))
-        found = self._objective()
+        # A model that has just been made smaller has not computed where nothing is tested.
+        self.record.update(attention_used=used(self.model) if self.cfg.test or not self._used else self._used)
+        found = objective(self.cfg, self.record.content)
         self.record.update(objective=found)
         if self.writes:
-            self._log_hyperparameters()
+            log_hyperparameters(self.trainer.loggers, self.cfg, self.choices, self.record.content)
             self.record.close("finished")
             show_end(self.record.content, self.folder)
         return found
@@ -208,22 +213,38 @@ class Run:
         return any(word in str(self.cfg.trainer.strategy) for word in ("fork", "spawn"))
 
     @property
+    def _device(self) -> torch.device:
+        """Where this process computes: a GPU that it has touched is lost to those that it forks."""
+        return torch.device("cpu") if self._forks else self.trainer.strategy.root_device
+
+    @property
     def _gated(self) -> bool:
         """Whether the model is right only with the gates of a pruning."""
         return self.pruner is not None and not self.pruner.compacted
 
+    def _take_gates(self) -> None:
+        """From the file: forked processes take what they know with them."""
+        kept = self.best.with_name("last.ckpt")
+        ended = checkpoints.load(checkpoints.newest(kept.parent) or kept)
+        self.pruner.load_state_dict(ended["callbacks"]["Pruner"])
+        if self._gated:
+            put(self.model, settled_gates(ended))
+
     def _compact_files(self, whole: LightningModule) -> None:
         if self.writes:
-            batch = next(iter(_first(self.data.val_dataloader())))
-            compact_files(self.best.parent, whole.cpu(), batch, AtomicIO().save_checkpoint)
+            batch = move_data_to_device(next(iter(_first(self.data.val_dataloader()))), self._device)
+            whole = self.trainer.precision_plugin.convert_module(whole).to(self._device)
+            compact_files(self.best.parent, whole, batch, AtomicIO().save_checkpoint)
 
     def _finish_compacting(self) -> None:
         """A run that was killed between its files has a gated one left."""
         if self.cfg.resume is None or self.start is None or not self.best.exists():
             return
-        if KEY in checkpoints.load(self.start) and gated(checkpoints.load(self.best)):
-            spec = self.data.spec
-            self._compact_files(build.task(self.cfg, build.model(self.cfg, spec), spec))
+        best = checkpoints.load(self.best)
+        if gated(best) and not gated(checkpoints.load(self.start)):
+            whole = build.model(self.cfg, self.data.spec)
+            narrow_as(whole, best, self.best)
+            self._compact_files(build.task(self.cfg, whole, self.data.spec))
 
     def _state_to_go_on_from(self) -> Path | None:
         """A pruning of finished weights takes those alone: an optimizer and a schedule of its own begin."""
@@ -232,18 +253,6 @@ class Run:
     @property
     def best(self) -> Path:
         return self.folder / "checkpoints" / "best.ckpt"
-
-    def _objective(self) -> float | list[float] | None:
-        found = [self._found(name) for name in refusals.objectives(self.cfg)]
-        return (found if OmegaConf.is_list(self.cfg.optimized_metric) else found[0]) if found else None
-
-    def _found(self, wanted: str) -> float:
-        split, _, name = wanted.partition("/")
-        value = self.record.content.get(split, {}).get(name)
-        if value is None:
-            known = [f"{s}/{n}" for s in refusals.SPLITS for n in self.record.content[s]]
-            raise UserError(f"optimized_metric={wanted} was not measured; choose one of {', '.join(known)}.")
-        return float(value)
 
     def _ask_the_search(self) -> None:
         for trial in self.trial:
@@ -330,6 +339,8 @@ class Run:
         found = checkpoints.newest(self.folder / "checkpoints")
         if self.record.content["status"] == "running":
             log.warning("The run in %s ended without a word: it was killed, or the machine went down.", self.folder)
+        if found is not None and not self.cfg.train:
+            refuse_gated(checkpoints.load(found), found)
         log.info("Going on from %s.", found or "the beginning: there is no checkpoint yet")
         return found or self._given()
 
@@ -414,31 +425,8 @@ class Run:
         parameters = sum(p.numel() for p in self.model.parameters())
         return f"{' · '.join(words)} · {parameters:,} parameters · {self.folder}"
 
-    def _log_hyperparameters(self) -> None:
-        """Final scores under names of their own: under the curves' names they would be a point at step 0."""
-        content = self.record.content
-        headlines = [(split, name) for split in ("val", "test") for name in HEADLINES if name in content[split]]
-        scores = {f"final/{split}_{name}": content[split][name] for split, name in headlines}
-        scores["final/tokens_per_second"] = content["cost"]["tokens_per_second"] or 0.0
-        for logger in self.trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.log_hyperparams(_parameters(self.cfg, self.choices), scores)
-                logger.finalize("success")
 
-
-HEADLINES = ("loss", *COLUMNS)
 GROUPS = ("data", "model", "attention", "position", "optimizer", "schedule")
-
-
-def used(model: torch.nn.Module) -> str:
-    """Which kernels really computed, in the order of their layers."""
-    names, inside = [], set()
-    for module in model.modules():
-        # An attention may hold others that it chose from.
-        if hasattr(module, "why_not") and module not in inside:
-            inside.update(module.modules())
-            names += module.used.split("+")
-    return "+".join(dict.fromkeys(names))
 
 
 def _first(loaders: Any) -> Any:
@@ -448,10 +436,3 @@ def _first(loaders: Any) -> Any:
 def _short(found: dict[str, float], split: str) -> dict[str, float]:
     """Metrics without the name of the split; those of further test sets keep the name of their set."""
     return {name.removeprefix(f"{split}/"): value for name, value in found.items()}
-
-
-def _parameters(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
-    """The dozen settings by which runs are compared in TensorBoard."""
-    chosen = {group: choices[group] for group in ("data", "model", "attention", "position", "schedule")}
-    sizes = {key: cfg.model[key] for key in ("dim", "heads", "hidden", "dropout") if key in cfg.model}
-    return {**chosen, **sizes, "lr": cfg.optimizer.lr, "seed": cfg.seed, "precision": str(cfg.trainer.precision)}

@@ -1,9 +1,14 @@
 """Checkpoints of a gated training, cut: weights, moments, and what is said of them."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 import torch
 import toy
 
+from manyheads import atomic
 from manyheads.errors import UserError
 from manyheads.pruning import finish
 from manyheads.pruning.architecture import Architecture, parse
@@ -11,6 +16,7 @@ from manyheads.pruning.compact import compact
 from manyheads.pruning.gates import of_content, put
 from manyheads.pruning.saved import KEY, gated, narrow_as, refuse_gated
 from manyheads.task.base import groups
+from manyheads.training import checkpoints
 
 
 class Task(toy.Toy):
@@ -36,12 +42,14 @@ class Loss:
         self.loss = loss
 
 
-@pytest.fixture
-def saved(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
     """A checkpoint with soft gates, and the task that made it."""
-    monkeypatch.setattr(toy, "Toy", Task)
-    task, _, _trainer = toy.fit("l0", tmp_path, "pruning.target=0.5", "pruning.layers=0.2", save=(36,))
-    return torch.load(tmp_path / "36.ckpt", weights_only=True), task
+    folder = tmp_path_factory.mktemp("saved")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toy, "Toy", Task)
+        task, _, _trainer = toy.fit("l0", folder, "pruning.target=0.5", "pruning.layers=0.2", save=(36,))
+    return torch.load(folder / "36.ckpt", weights_only=True), task
 
 
 BATCH = (torch.arange(160, 168),)
@@ -107,6 +115,75 @@ def test_a_model_that_is_another_one_than_the_gated_is_not_written(saved, monkey
 
     monkeypatch.setattr(finish, "compact", broken)
     with pytest.raises(RuntimeError, match="is not the gated one"):
+        finish.compacted(checkpoint, task, BATCH)
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """Checkpoints as a training with gates leaves them."""
+    checkpoint, _ = saved
+    found = tmp_path / "checkpoints"
+    (found / "recent").mkdir(parents=True)
+    for name in ("last.ckpt", "previous.ckpt", "newest.ckpt", "best.ckpt", "recent/step_00000036.pt"):
+        torch.save(checkpoint, found / name)
+    return found
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("change", range(8))
+def test_whoever_is_killed_while_files_change_leaves_what_can_go_on(change, folder, saved, monkeypatch):
+    """After so many changes: all is gated, or what a run would go on from is compact, and the rest can be made so."""
+    left = iter(range(change))
+
+    def dying(original):
+        def call(*arguments, **named):
+            if next(left, None) is None:
+                raise Killed
+            return original(*arguments, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finish.Path, "unlink", dying(Path.unlink))
+        patch.setattr(atomic.os, "fsync", dying(os.fsync))
+        try:
+            finish.compact_files(folder, saved[1], BATCH, checkpoints.AtomicIO().save_checkpoint)
+        except Killed:
+            atomic.clear(folder)
+    start = checkpoints.newest(folder)
+    compact_already = not gated(checkpoints.load(start))
+    assert not compact_already or not gated(checkpoints.load(folder / "last.ckpt"))
+    finish.compact_files(folder, saved[1], BATCH, checkpoints.AtomicIO().save_checkpoint)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*.*") if not path.name.startswith(".")}
+    assert names == {"last.ckpt", "best.ckpt", "arch.json"}
+    one, other = (checkpoints.load(folder / f"{name}.ckpt") for name in ("last", "best"))
+    assert one[KEY] == other[KEY] == json.loads((folder / "arch.json").read_text())
+
+
+def test_an_optimizer_that_remembers_rows_and_columns_begins_anew_with_what_was_cut(saved):
+    checkpoint, task = saved
+    entries = {number: dict(entry) for number, entry in checkpoint["optimizer_states"][0]["state"].items()}
+    whole = max(entries, key=lambda number: entries[number]["exp_avg"].numel())
+    entries[whole] = {"step": torch.tensor(36.0), "row_var": torch.ones(entries[whole]["exp_avg"].size(0), 1)}
+    states = [{**checkpoint["optimizer_states"][0], "state": entries}]
+    found, _ = finish.compacted({**checkpoint, "optimizer_states": states}, task, BATCH)
+    groups = found["optimizer_states"][0]["param_groups"]
+    assert len(found["optimizer_states"][0]["state"]) == sum(len(group["params"]) for group in groups) - 1
+
+
+def test_a_loss_that_is_no_number_is_no_equality(saved, monkeypatch):
+    checkpoint, task = saved
+
+    def broken(model):
+        origins = compact(model)
+        model.embed.table.weight.data.fill_(torch.nan)
+        return origins
+
+    monkeypatch.setattr(finish, "compact", broken)
+    with pytest.raises(RuntimeError, match="a loss of nan"):
         finish.compacted(checkpoint, task, BATCH)
 
 

@@ -15,6 +15,20 @@ def test_newest_goes_by_step_not_by_name_or_time(tmp_path):
     assert checkpoints.newest(tmp_path).name == "previous.ckpt"
 
 
+def test_of_the_same_step_the_one_that_was_written_last_counts(tmp_path):
+    for name in ("last", "previous"):
+        save(tmp_path / f"{name}.ckpt", 9)
+    assert checkpoints.newest(tmp_path).name == "last.ckpt"
+
+
+def test_a_last_checkpoint_that_was_not_named_yet_gets_its_name(tmp_path):
+    save(tmp_path / "newest.ckpt", 9)
+    save(tmp_path / "previous.ckpt", 8)
+    save(tmp_path / "best.ckpt", 9)
+    assert checkpoints.load(checkpoints.settled_last(tmp_path))["global_step"] == 9
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
+
+
 def test_best_may_be_a_mean_of_weights_and_serves_only_where_nothing_else_does(tmp_path):
     save(tmp_path / "best.ckpt", 30)
     assert checkpoints.newest(tmp_path).name == "best.ckpt"

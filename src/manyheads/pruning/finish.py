@@ -1,7 +1,7 @@
 """Where a training with gates has ended: its checkpoints become those of the smaller model.
 
 `last.ckpt` comes first. Whoever is killed between the two finds a compact one to go on from, beside a `best.ckpt` that
-still has its gates with it, and makes that one compact too.
+still has its gates with it, and makes that one compact too. No other gated one is left behind a compact `last.ckpt`.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,15 @@ from manyheads.task.base import groups
 
 Save = Callable[[dict[str, Any], Path], None]
 
-POWERS = {"exp_avg": -1, "momentum_buffer": -1, "exp_avg_sq": -2, "max_exp_avg_sq": -2, "sum": -2, "square_avg": -2}
+POWERS = dict.fromkeys(("exp_avg", "exp_inf", "momentum_buffer", "grad_avg"), -1)
+POWERS |= dict.fromkeys(("exp_avg_sq", "max_exp_avg_sq", "sum", "square_avg"), -2)
 """What an optimizer remembers of a weight, where a gate is folded into it: w' = w z, so ∂L/∂w' = ∂L/∂w / z."""
 
+STALE = {"last": ("previous.ckpt", "newest.ckpt"), "best": ("recent/step_*.pt",)}
+"""What goes just before these become compact: with its gates, it is no part of the run that goes on from there."""
+
 TOLERANCE = 1e-3
-"""Relative difference of a validation batch's loss that rounding may make, in bf16 too."""
+"""Relative difference of a validation batch's loss that rounding may make: in fp32, that of TF32 included."""
 
 
 def settled_gates(checkpoint: dict[str, Any]) -> Gates:
@@ -45,15 +49,15 @@ def compact_files(folder: Path, whole: LightningModule, batch: Any, save: Save) 
     whole: the task with its model as the gated checkpoints have it; batch: a real one, on the device of `whole`, on
     which gated and compact model must agree. Earlier checkpoints go, and means of weights: they are of the gated one.
     """
-    for name in ("last", "best"):
+    for name, stale in STALE.items():
         path = folder / f"{name}.ckpt"
         checkpoint = _read(path)
         if gated(checkpoint):
             found, smaller = compacted(checkpoint, whole, batch)
+            for old in (old for pattern in stale for old in folder.glob(pattern)):
+                old.unlink()
             smaller.write(folder / FILE)
             save(found, path)
-    for path in (folder / "previous.ckpt", *(folder / "recent").glob("step_*.pt")):
-        path.unlink(missing_ok=True)
 
 
 def compacted(checkpoint: dict[str, Any], whole: LightningModule, batch: Any) -> tuple[dict[str, Any], Architecture]:
@@ -81,17 +85,23 @@ def _read(path: Path) -> dict[str, Any]:
 def _cut(state: dict[str, Any], gates: Gates, whole: LightningModule) -> tuple[LightningModule, dict[str, Origin]]:
     whole.load_state_dict(state)
     put(whole.model, gates)
-    trainer, whole._trainer = whole._trainer, None  # not to be copied
-    small = deepcopy(whole)
-    whole._trainer = trainer
+    small = _copy(whole)
     return small, compact(small.model)
+
+
+def _copy(task: LightningModule) -> LightningModule:
+    trainer, task._trainer = task._trainer, None  # not to be copied
+    copied = deepcopy(task)
+    task._trainer = trainer
+    return copied
 
 
 @torch.no_grad()
 def _refuse_difference(whole: LightningModule, small: LightningModule, batch: Any) -> None:
-    losses = [float(task.eval().step(batch).loss) for task in (whole, small)]
-    if abs(losses[0] - losses[1]) > TOLERANCE * max(1.0, abs(losses[0])):
-        raise RuntimeError(f"The compact model is not the gated one: a loss of {losses[1]} instead of {losses[0]}.")
+    gated, compact = (float(_copy(task).float().eval().step(batch).loss) for task in (whole, small))
+    most = max(TOLERANCE, *(4 * torch.finfo(weight.dtype).eps for weight in whole.parameters()))
+    if not abs(gated - compact) <= most * max(0.01, abs(gated)):  # nor where one is no number
+        raise RuntimeError(f"The compact model is not the gated one: a loss of {compact} instead of {gated}.")
 
 
 def _moments(
@@ -107,14 +117,15 @@ def _moments(
         shares.append(list(range(len(kept), len(kept) + len(group["params"]))))
         for parameter in group["params"]:
             origin = origins[now[id(parameter)]]
-            kept[len(kept)] = _of(state["state"].get(numbers[origin.old], {}), origin)
+            entry, shape = state["state"].get(numbers[origin.old], {}), whole.model.get_parameter(origin.old).shape
+            kept[len(kept)] = _of(entry, origin, shape)
     own = [{**group, "params": numbers} for group, numbers in zip(state["param_groups"], shares, strict=True)]
     return {**state, "state": {number: entry for number, entry in kept.items() if entry}, "param_groups": own}
 
 
-def _of(entry: dict[str, Any], origin: Origin) -> dict[str, Any]:
-    """What is remembered of one parameter."""
-    return {
-        key: origin.of(value, POWERS.get(key, 0)) if torch.is_tensor(value) and value.ndim else value
-        for key, value in entry.items()
-    }
+def _of(entry: dict[str, Any], origin: Origin, shape: torch.Size) -> dict[str, Any]:
+    """What is remembered of one parameter; nothing where it is no number for each weight, but for rows or columns."""
+    tensors = {key: value for key, value in entry.items() if torch.is_tensor(value) and value.ndim}
+    if any(value.shape != shape for value in tensors.values()):
+        return {}
+    return {**entry, **{key: origin.of(value, POWERS.get(key, 0)) for key, value in tensors.items()}}

@@ -4,6 +4,7 @@ import io
 import logging
 import signal
 import threading
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -155,14 +156,23 @@ def _whole(trainer: Trainer, index: int) -> bool:
 def newest(folder: Path) -> Path | None:
     """The checkpoint to go on from, by training step; one that is cut short is named and passed over.
 
+    Of the same step, the one that was written last: the end of a training is no place in an epoch any more.
     best.ckpt only where there is no other: at the end of a training it may hold a mean of weights.
     """
-    for names in (("last", "previous", "newest"), ("best",)):
+    for names in (("newest", "last", "previous"), ("best",)):
         paths = [path for name in names if (path := folder / f"{name}.ckpt").exists()]
         found = [state for path in paths if (state := _step(path)) is not None]
         if found:
-            return max(found)[1]
+            return max(found, key=itemgetter(0))[1]
     return None
+
+
+def settled_last(folder: Path) -> Path:
+    """last.ckpt of a training that has ended; whoever was killed between two names has it under another one."""
+    last, found = folder / "last.ckpt", newest(folder)
+    if found is not None and found.name in ("newest.ckpt", "previous.ckpt"):
+        found.replace(last)
+    return last
 
 
 def _step(path: Path) -> tuple[int, Path] | None:
