@@ -19,6 +19,7 @@ from manyheads.measure.pruned.peak import peak, peaks
 from manyheads.measure.pruned.report import publish, report
 from manyheads.measure.pruned.sides import Origin, base_of, data_of, load
 from manyheads.measure.pruned.sizes import file_bytes, flops, left, parameters
+from manyheads.measure.pruned.speed import waited
 from manyheads.measure.pruned.tables import worse
 from manyheads.measure.pruned.turns import LEAST, WARM, compared, in_turns
 
@@ -142,6 +143,11 @@ def test_speed_ups_are_those_of_each_round():
     assert compared(played, {"base": 60, "pruned": 30})["speed_up_wall"][0] == 1.5
 
 
+def test_a_machine_that_others_use_is_told():
+    row = {"base": {"wall": 3.0, "cpu": 1.0}, "pruned": {"wall": 2.0, "cpu": 2.0}}
+    assert waited([row]) == 3.0
+
+
 # ---------------------------------------------------------------- quality
 @pytest.mark.parametrize(
     ("metric", "base", "now", "loss"),
@@ -219,8 +225,10 @@ def test_a_report_of_a_translator_holds_together(pairs, tmp_path, capsys):
     assert [(row["batch"], row["length"]) for row in found["speed"]] == [(1, 4), (2, 4), (1, 6), (2, 6)]
     for row in found["speed"]:
         assert row["predicted"] == row["flops"]["base"] / row["flops"]["pruned"] > 1
-        assert row["of_predicted"] == row["speed_up_wall"][0] / row["predicted"]
+        assert row["of_predicted_cpu"] == row["speed_up_cpu"][0] / row["predicted"]
         assert row["tokens"] == 2 * row["batch"] * row["length"]
+    ratios = [row["of_predicted_wall"] for row in found["speed"]]
+    assert found["ratios"]["speed_up_to_predicted"]["wall"]["most"] == max(ratios)
     assert found["writing"]["sentences"] == 32
     assert found["quality"]["rows"][0]["metric"] == "test/bleu"
     assert found["quality"]["rows"][0]["loss"] == pytest.approx(0.01)

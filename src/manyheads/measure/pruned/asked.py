@@ -39,7 +39,7 @@ class Pruning:
     targets: str = field(default="0,0.5,0.7,0.9", metadata={"help": "shares that go, with commas"})
     baselines: str = field(default="one_shot,dense", metadata={"help": "with commas; none: none"})
     train: bool = field(default=True, metadata={"help": "false: gather what is there"})
-    retry: bool = field(default=False, metadata={"help": "begin those that failed anew"})
+    retry: bool = field(default=False, metadata={"help": "go on with those that failed"})
     bar: float = field(default=0.02, metadata={"help": "the relative loss of quality that is still good"})
     output: Path | None = field(default=None, metadata={"help": "a JSON file; .md and .png beside it. null: in folder"})
 

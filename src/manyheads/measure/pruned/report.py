@@ -15,7 +15,7 @@ from manyheads.measure.pruned.figure import kept
 from manyheads.measure.pruned.peak import TIMES, peaks
 from manyheads.measure.pruned.sides import Side, base_of, data_of, device_of, load, refuse_different
 from manyheads.measure.pruned.sizes import PARTS, file_bytes, flops, left, parameters
-from manyheads.measure.pruned.speed import overall, speed, threads, writing
+from manyheads.measure.pruned.speed import overall, speed, threads, waited, writing
 from manyheads.measure.pruned.tables import markdown, show
 from manyheads.training import record
 
@@ -101,6 +101,7 @@ def _sizes(sides: dict[str, Side], own: Any, timed: list[Figures]) -> Figures:
         "ratios": {
             "file_to_parameters": stored["pruned"] / stored["base"] / share["whole"],
             "speed_up_to_predicted": overall(timed),
+            "waited": waited(timed),
         },
     }
 

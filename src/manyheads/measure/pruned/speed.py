@@ -11,7 +11,7 @@ from manyheads.measure.attention.clock import Clock
 from manyheads.measure.pruned.batches import sized, tokens
 from manyheads.measure.pruned.sides import Side
 from manyheads.measure.pruned.sizes import flops
-from manyheads.measure.pruned.turns import compared, in_turns
+from manyheads.measure.pruned.turns import CLOCKS, compared, in_turns
 
 Sides = dict[str, Side]
 
@@ -29,7 +29,8 @@ def _row(sides: Sides, own: Batch, size: tuple[int, int], clock: Clock, rounds: 
     calls = {name: partial(side.forward, given[name]) for name, side in sides.items()}
     found = compared(in_turns(calls, clock, rounds, seconds), dict.fromkeys(sides, tokens(batch)))
     predicted = work["base"] / work["pruned"]
-    told = {"predicted": predicted, "of_predicted": found["speed_up_wall"][0] / predicted}
+    told = {f"of_predicted_{by}": found[f"speed_up_{by}"][0] / predicted for by in CLOCKS}
+    told["predicted"] = predicted
     return {"batch": size[0], "length": size[1], "tokens": tokens(batch), "flops": work, **found, **told}
 
 
@@ -58,10 +59,15 @@ def _write(side: Side, batch: Batch, sentences: int) -> list[list[int]]:
         return search(side.task.model, source.to(side.device), lengths.to(side.device), side.spec)
 
 
-def overall(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Measured over predicted speed-up, over all sizes."""
-    found = [row["of_predicted"] for row in rows]
-    return {"median": statistics.median(found), "least": min(found), "most": max(found)}
+def overall(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Measured over predicted speed-up, over all sizes, by either clock."""
+    found = {by: [row[f"of_predicted_{by}"] for row in rows] for by in CLOCKS}
+    return {by: {"median": statistics.median(of), "least": min(of), "most": max(of)} for by, of in found.items()}
+
+
+def waited(rows: list[dict[str, Any]]) -> float:
+    """How many times the processor's time the clock on the wall took, at most: above 1, others used this machine."""
+    return max(row[side]["wall"] / max(row[side]["cpu"], 1e-9) for row in rows for side in ("base", "pruned"))
 
 
 def threads() -> int:

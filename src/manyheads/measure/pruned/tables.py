@@ -13,6 +13,9 @@ Line = tuple[str, str, str, str]
 HEAD = ("", "base", "pruned", "left")
 MIB = 2**20
 
+BUSY = 1.2
+"""Wall over processor's time from which on a machine was not for this measurement alone."""
+
 
 def size_lines(found: Figures) -> Iterator[Line]:
     """Name, base, pruned, and what is left of the base."""
@@ -43,7 +46,7 @@ SHORT = (0, 1, 2, 5, 6, 7)
 
 def speed_lines(found: Figures) -> Iterator[tuple[str, ...]]:
     for row in found["speed"]:
-        yield _timed(_size(row), row, f"{row['predicted']:.2f}", f"{row['of_predicted']:.2f}")
+        yield _timed(_size(row), row, f"{row['predicted']:.2f}", f"{row['of_predicted_wall']:.2f}")
     if found["writing"] is not None:
         yield _timed(f"writing {found['writing']['sentences']}", found["writing"], "", "")
 
@@ -88,10 +91,17 @@ def words(found: Figures) -> Iterator[str]:
     ratios = found["ratios"]
     speed = ratios["speed_up_to_predicted"]
     yield f"The file is {ratios['file_to_parameters']:.2f} of what the parameters that are left would make of it."
-    yield (
-        f"The speed-up is {speed['median']:.2f} of what FLOPs foretell (median over sizes; "
-        f"{speed['least']:.2f} to {speed['most']:.2f})."
-    )
+    for name, by in (("By the clock on the wall", "wall"), ("By the processor's time", "cpu")):
+        found_by = speed[by]
+        yield (
+            f"{name}, the speed-up is {found_by['median']:.2f} of what FLOPs foretell (median over sizes; "
+            f"{found_by['least']:.2f} to {found_by['most']:.2f})."
+        )
+    if ratios["waited"] > BUSY:
+        yield (
+            f"The wall took up to {ratios['waited']:.1f} times the processor's time, since others computed on this "
+            "machine meanwhile: trust the processor's."
+        )
     rounds = sorted({row["rounds"] for row in found["speed"]})
     yield f"Rounds of each size: {' to '.join(str(n) for n in dict.fromkeys((rounds[0], rounds[-1])))}."
     if found["quality"]["why"]:

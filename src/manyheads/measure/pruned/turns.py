@@ -12,6 +12,8 @@ WARM = 2
 LEAST = 5
 """Rounds that are always played, however long they take."""
 
+CLOCKS = ("wall", "cpu")
+
 Round = dict[str, Taken]
 
 
@@ -38,7 +40,7 @@ def compared(played: list[Round], tokens: dict[str, int]) -> dict[str, Any]:
         taken = median([one[name] for one in played])
         found[name] = {"wall": taken.wall, "cpu": taken.cpu, "tokens_per_second": number / taken.wall}
     share = tokens["pruned"] / tokens["base"]
-    for clock in ("wall", "cpu"):
+    for clock in CLOCKS:
         ratios = [share * getattr(one["base"], clock) / max(getattr(one["pruned"], clock), 1e-9) for one in played]
         found[f"speed_up_{clock}"] = [percentile(ratios, at) for at in (0.5, 0.1, 0.9)]
     return found
