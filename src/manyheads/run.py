@@ -82,9 +82,14 @@ class Run:
 
     def _choices(self, hydra: Any) -> Mapping[str, str]:
         """Which yaml each group is from: what was composed earlier has the names of then."""
-        if self.cfg.prunes is not None:
-            return record.read_choices(Path(self.cfg.prunes))
-        return hydra.runtime.choices if self.cfg.resume is None else record.read_choices(self.folder)
+        if self.cfg.resume is None and self.cfg.prunes is None:
+            return hydra.runtime.choices
+        try:
+            return record.read_choices(self.folder if self.cfg.prunes is None else Path(self.cfg.prunes))
+        except UserError:
+            if self.cfg.resume is None or self.cfg.prunes is None:
+                raise
+            return {}  # what was pruned has been moved, and metrics.json knows the names
 
     def __enter__(self) -> "Run":
         with ExitStack() as signals:
@@ -355,8 +360,10 @@ class Run:
     def _take_what_it_read(self) -> None:
         """Weights from elsewhere know the words, or the scale, of their own data alone."""
         given = self._given()
-        if given and (given.parent.parent / "spec.json").exists():
-            self.data.restore(given.parent.parent)
+        for folder in (given.parent.parent, self.folder) if given else ():
+            if (folder / "spec.json").exists():
+                self.data.restore(folder)
+                return
 
     def _load(self, path: Path) -> None:
         try:
@@ -373,11 +380,13 @@ class Run:
         self.evaluator.strategy.barrier()
 
     def _given(self) -> Path | None:
-        """`ckpt_path`, looked at before Lightning does."""
+        """`ckpt_path`, looked at before Lightning does; a run that goes on may need it no more."""
         if self.cfg.ckpt_path is None:
             return None
-        refuse_gated(checkpoints.load(Path(self.cfg.ckpt_path)), Path(self.cfg.ckpt_path))
-        return Path(self.cfg.ckpt_path)
+        path = Path(self.cfg.ckpt_path)
+        if self.cfg.resume is None or path.exists():
+            refuse_gated(checkpoints.load(path), path)
+        return path
 
     def _rivals(self, kept: list[Path]) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
         """What might be better than the best weights that training came through, by name."""

@@ -31,12 +31,24 @@ def test_a_finished_run_is_pruned_below_itself_and_goes_on_like_any_other(finish
         key: command.metrics(base)[key] for key in ("data", "model", "attention")
     }
     own = yaml.safe_load((base / "config.yaml").read_text())
+    # By these a run is known: `resume=auto` must not take it for one of train.py.
+    assert f"prunes='{base}'" in yaml.safe_load((folder / "overrides.yaml").read_text())
     assert cfg["optimizer"]["lr"] == pytest.approx(0.33 * own["optimizer"]["lr"])
     assert cfg["trainer"]["max_epochs"] == own["trainer"]["max_epochs"]
     assert load_run(folder).tokenizer.encode_source(["a dog"]) == load_run(base).tokenizer.encode_source(["a dog"])
     assert all(path.read_bytes() == content for path, content in before.items())
-    ok(command.run("train.py", f"resume={folder}", "trainer.max_epochs=3", cwd=tmp_path))
-    assert command.metrics(folder)["train"]["epochs"] == 3
+    ok(command.run(PRUNE, f"run={folder}", "pruning=random", "pruning.target=0.3", "length=0.5", cwd=tmp_path))
+    [again] = (folder / "pruned").iterdir()
+    smaller = command.metrics(again)
+    assert smaller["cost"]["parameters"] < told["cost"]["parameters"]
+    assert (smaller["data"], smaller["model"]) == (told["data"], told["model"])
+    # A run goes on without what it began with.
+    moved = (tmp_path / "moved") / folder.relative_to(base)
+    base.rename(tmp_path / "moved")
+    ok(command.run("train.py", f"resume={moved}", "trainer.max_epochs=3", cwd=tmp_path))
+    assert command.metrics(moved)["train"]["epochs"] == 3
+    assert command.metrics(moved)["data"] == told["data"]
+    assert load_run(moved).tokenizer.encode_source(["a dog"]) == load_run(finished).tokenizer.encode_source(["a dog"])
 
 
 @pytest.mark.parametrize(

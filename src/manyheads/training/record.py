@@ -82,10 +82,11 @@ def write_overrides(folder: Path, overrides: list[str]) -> None:
 
 
 def read_choices(folder: Path) -> dict[str, str]:
-    """Which yaml each group was taken from at the first start."""
+    """Which yaml each group was taken from at the first start; of what pruned another run, as that one has it."""
     path = folder / ".hydra" / "hydra.yaml"
     try:
-        return dict(OmegaConf.load(path).hydra.runtime.choices)
+        base = OmegaConf.load(folder / "config.yaml").get("prunes")
+        return dict(OmegaConf.load(path).hydra.runtime.choices) if base is None else read_choices(Path(base))
     except (OSError, YAMLError, AttributeError) as problem:
         raise UserError(f"{path} cannot be read, so this run cannot go on: {problem}.") from problem
 
