@@ -1,4 +1,4 @@
-"""The README's own example of a new attention is one that works."""
+"""The guide's own example of a new attention is one that works."""
 
 import re
 from pathlib import Path
@@ -9,14 +9,13 @@ import yaml
 
 from manyheads.attention import Mask
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "add_an_attention.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def example():
-    """The class of the first code block under "Add an attention", and the yaml beside it."""
-    section = README.partition("## Add an attention")[2].partition("## Add a data set")[0]
-    blocks = dict(re.findall(r"```(python|yaml)\n(.*?)```", section, re.S))
+    """The class that it adds, and the yaml beside it."""
+    blocks = dict(re.findall(r"```(python|yaml)\n(.*?)```", GUIDE, re.S))
     made: dict[str, type] = {}
     exec(blocks["python"], made)
     return made["Uniform"], yaml.safe_load(blocks["yaml"])
