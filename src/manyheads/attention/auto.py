@@ -77,6 +77,11 @@ class Auto(Softmax):
             return self.rules[self.rule].attend(q, k, v, mask, bias)
         return super().attend(q, k, v, mask, bias)
 
+    def weights(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None, rows: Tensor | None = None) -> Tensor:
+        if self.rule != SOFTMAX:
+            return self.rules[self.rule].weights(q, k, mask, bias, rows)
+        return super().weights(q, k, mask, bias, rows)
+
     def why_not(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None) -> str | None:
         return None if self.rule == SOFTMAX else self.rules[self.rule].why_not(q, k, mask, bias)
 

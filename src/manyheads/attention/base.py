@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from manyheads.attention.bias import Bias
@@ -49,6 +49,20 @@ class Attention(nn.Module, ABC):
     @abstractmethod
     def why_not(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None) -> str | None:
         """Why this attention cannot run on these inputs here, as the user's error, or None if it can."""
+
+    def weights(
+        self,
+        q: Float[Tensor, "b h n d"],
+        k: Float[Tensor, "b g m d"],
+        mask: Mask,
+        bias: Bias | None = None,
+        rows: Int[Tensor, "r"] | None = None,
+    ) -> Float[Tensor, "b h r m"]:
+        """How much the queries `rows` (None: all) read of each key: the rows of W where `attend` gives W v.
+
+        In at least fp32, without dropout, and from whatever kernel computes. A UserError where the rule has no such W.
+        """
+        raise UserError(f"attention={type(self).__name__.lower()} has no `weights`, so that there is no map to draw.")
 
     def keep(self, heads: tuple[int, ...], kv_heads: tuple[int, ...]) -> None:
         """Goes on with these query heads and key-value heads alone, in this order (pruning).

@@ -11,6 +11,7 @@ from manyheads.attention.kernels.registry import DENSE, SPARSE, find
 from manyheads.attention.mask import Mask
 from manyheads.attention.patterns.base import Pattern
 from manyheads.attention.patterns.of_heads import of_heads
+from manyheads.attention.weights import weigh
 from manyheads.errors import UserError
 
 Compute = Callable[[Tensor, Tensor, Tensor, Mask, Bias | None, float, Tensor | None], Tensor]
@@ -53,6 +54,10 @@ class Exact(Attention):
         mask = mask.within(self.pattern)
         dropout, shift = self.dropout if self.training else 0.0, self.shift(mask, q)
         return self.choose(q, k, mask, bias, shift)(q, k, v, mask, bias, dropout, shift)
+
+    def weights(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None, rows: Tensor | None = None) -> Tensor:
+        mask = mask.within(self.pattern)
+        return weigh(q, k, mask, bias, self.shift(mask, q), rows)
 
     def keep(self, heads: tuple[int, ...], kv_heads: tuple[int, ...]) -> None:
         super().keep(heads, kv_heads)

@@ -9,10 +9,12 @@ from manyheads.attention.base import Attention
 from manyheads.attention.bias import Bias
 from manyheads.attention.choice import Choice
 from manyheads.attention.features import Elu, FeatureMap
+from manyheads.attention.kernels.linear.reference import probabilities
 from manyheads.attention.kernels.linear.registry import PREFERENCE, find
 from manyheads.attention.kernels.linear.state import State, advance, summed
 from manyheads.attention.mask import Mask
 from manyheads.attention.recurrent import Prompt
+from manyheads.attention.weights import of_all, seen
 from manyheads.errors import UserError
 
 Compute = Callable[[Tensor, Tensor, Tensor, Mask, FeatureMap, float], Tensor]
@@ -60,6 +62,11 @@ class Linear(Attention):
         if reason is not None:
             raise UserError(reason)
         return self._choose(q, k, mask, feature)(q, k, v, mask, feature, self.eps)
+
+    def weights(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None, rows: Tensor | None = None) -> Tensor:
+        """φ(q) · φ(k) over its sum: what stands before the values once the products are written out in pairs."""
+        rows = of_all(mask, rows, q.device)
+        return probabilities(q[:, :, rows], k, seen(mask, q.size(1), rows), self.feature(), self.eps)
 
     def advance(self, q: Tensor, k: Tensor, v: Tensor, state: State | Prompt | None) -> tuple[Tensor, State]:
         """One new token after the other (see `recurrent`), in memory that does not grow."""
