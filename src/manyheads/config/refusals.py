@@ -47,11 +47,15 @@ would be ignored; a change of model or data would be another run."""
 
 
 def refuse(cfg: DictConfig, overrides: list[str]) -> None:
-    """Raises UserError with the reason."""
-    changed = _changed(cfg, overrides)
-    for reason in (changed, *(why(cfg) for why in (_untrained, _unmeasured, _unshared, _unbuilt, _unpruned, _unmet))):
-        if reason is not None:
-            raise UserError(reason)
+    """Raises UserError with the first reason."""
+    for reason in reasons(cfg, overrides):
+        raise UserError(reason)
+
+
+def reasons(cfg: DictConfig, overrides: list[str]) -> list[str]:
+    """Everything that no run can do, a sentence each."""
+    found = (why(cfg) for why in (_untrained, _unmeasured, _unshared, _unbuilt, _unpruned, _unmet))
+    return [reason for reason in (_changed(cfg, overrides), *found) if reason is not None]
 
 
 def _changed(cfg: DictConfig, overrides: list[str]) -> str | None:
