@@ -19,16 +19,16 @@ def copy(tmp_path):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, tmp_path / name, ignore=ignore) if source.is_dir() else shutil.copy(source, tmp_path)
     blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", (DOCS / "add_an_attention.md").read_text(), re.S)
-    assert [name for name, _ in blocks] == ["src/manyheads/attention/uniform.py", "conf/attention/uniform.yaml"]
+    assert [name for name, _ in blocks] == ["src/manyheads/attention/cosine.py", "conf/attention/cosine.yaml"]
     for name, content in blocks:
         (tmp_path / name).write_text(content)
     return tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("more", "answer"), [((), 0), (("position=alibi",), 1), (("attention.scale=abc",), 1)])
+@pytest.mark.parametrize(("more", "answer"), [((), 0), (("position=alibi",), 1), (("attention.g=abc",), 1)])
 def test_the_guides_attention_trains_or_is_refused(more, answer, copy):
-    asked = settings("timeseries", "encoder_only", "attention=uniform", "trainer=cpu", "trainer.max_steps=2")
+    asked = settings("timeseries", "encoder_only", "attention=cosine", "trainer=cpu", "trainer.max_steps=2")
     few = ("trainer.limit_val_batches=1", "trainer.limit_test_batches=1")
     done = subprocess.run(
         [sys.executable, "train.py", *asked, *few, *more, f"hydra.run.dir={copy / 'run'}"],
