@@ -26,7 +26,7 @@ ARROWS = {
     "training.ranks": {"config.parent"},
     "task": {"atomic", "baseline", "model", "data", "training", "errors"},
     "pruning": {"atomic", "attention", "model", "position", "task", "training", "errors"},
-    "analysis": {"attention", "model", "task", "errors"},
+    "analysis": {"atomic", "attention", "data", "model", "task", "training", "errors"},
     "report": {"errors"},
     "build": {"attention", "config", "data", "model", "task", "training", "pruning", "analysis", "errors"},
     "sweep": {"atomic", "config", "errors"},
