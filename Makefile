@@ -12,12 +12,13 @@ SPREAD := --dist loadfile --no-loadscope-reorder
 # Idle OpenMP threads spin by default: on shared cores that costs up to 27 times the time of the work itself.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help demo test test-all format clean
+.PHONY: help demo test test-all api format clean
 
 help:
 	@echo "make demo       set up, then train a small translator on generated sentences (about 3 minutes)"
 	@echo "make test       set up, then run the tests (under 10 minutes)"
 	@echo "make test-all   the slow tests too"
+	@echo "make api        the reference of the Python interface, from its docstrings, into outputs/api"
 	@echo "make format     format and lint"
 	@echo "make clean      remove .venv and caches; outputs/ stays"
 
@@ -29,6 +30,14 @@ test: $(READY)
 
 test-all: $(READY)
 	$(PY) -m pytest -n $(JOBS) $(SPREAD) -m "not gpu" $(ARGS)
+
+# What others build on; a package stands for all of its modules.
+API := manyheads.load manyheads.errors $(addprefix manyheads.attention.,load base mask bias exact rules patterns) \
+	$(addprefix manyheads.,position model data task pruning export.loader)
+OUT ?= outputs/api
+
+api: $(READY)
+	$(VENV)/bin/pdoc --no-search --docformat google -o $(OUT) $(API)
 
 format: $(READY)
 	$(VENV)/bin/ruff format .
