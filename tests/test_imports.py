@@ -35,6 +35,18 @@ ARROWS = {
     "baseline": {"errors"},
     "export": {"atomic", "attention", "config", "data", "load", "model", "pruning", "training", "errors"},
     "predictions": {"load", "config", "data", "model", "task", "errors"},
+    "doctor": {
+        "attention",
+        "build",
+        "config",
+        "data",
+        "errors",
+        "estimate",
+        "model",
+        "preflight",
+        "task",
+        "training",
+    },
     "measure": {
         "atomic",
         "attention",
