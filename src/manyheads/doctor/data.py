@@ -4,7 +4,7 @@ import numpy as np
 from lightning import LightningDataModule
 from omegaconf import DictConfig
 
-from manyheads.doctor.checks import Findings
+from manyheads.doctor.checks import Findings, Light
 from manyheads.doctor.facts import Facts, facts
 
 SECTION = "data"
@@ -91,21 +91,27 @@ def _across(known: Facts, cfg: DictConfig, found: Findings) -> None:
     train = set(known.keys.get("train") or ())
     if not train:
         return
-    drops = cfg.data.get("on_duplicate") == "drop"
-    for name, rows in known.keys.items():
-        shared = sum(row in train for row in rows) if name != "train" else 0
-        if shared:
-            share = shared / len(rows)
-            words = f"{shared:,} of {len(rows):,} {known.what} of {name} are in train too ({share:.1%})"
-            if drops:
-                words += "; the run leaves them out of train (data.on_duplicate=drop)."
-            else:
-                words += ": scores on it are too good. Leave them out of one of both."
-            light = "yellow" if drops or share <= LEAK else "red"
-            found.add(SECTION, "duplicates across splits", light, words, split=name, shared=shared)
-    if not any(check.name == "duplicates across splits" for check in found.of(SECTION)):
+    shared = {name: sum(row in train for row in rows) for name, rows in known.keys.items() if name != "train"}
+    for name, count in shared.items():
+        if count:
+            share = count / len(known.keys[name])
+            light, then = _verdict(share, cfg.data.get("on_duplicate"))
+            words = (
+                f"{count:,} of {len(known.keys[name]):,} {known.what} of {name} are in train too ({share:.1%}): {then}"
+            )
+            found.add(SECTION, "duplicates across splits", light, words, split=name, shared=count)
+    if not any(shared.values()):
         words = f"No {known.what} of another split are in train."
         found.add(SECTION, "duplicates across splits", "green", words)
+
+
+def _verdict(share: float, rule: str | None) -> tuple[Light, str]:
+    """rule: data.on_duplicate, where the data has it."""
+    if rule == "drop":
+        return "yellow", "the run leaves them out of train (data.on_duplicate=drop)."
+    if rule == "refuse":
+        return "red", "the run refuses them (data.on_duplicate=refuse)."
+    return "red" if share > LEAK else "yellow", "scores on it are too good; leave them out of one of both."
 
 
 def _labels(known: Facts, found: Findings) -> None:

@@ -26,6 +26,9 @@ from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
 from manyheads.training.quiet import quiet_lightning
 
+ASKED = "(data.on_duplicate=keep)"
+"""In a warning of what the doctor does for itself, and tells in its own words."""
+
 
 def look(overrides: list[str], waits: str | None) -> Findings:
     """waits: OMP_WAIT_POLICY as the user's shell has it. Raises UserError where there is nothing to look at."""
@@ -34,7 +37,8 @@ def look(overrides: list[str], waits: str | None) -> Findings:
     with hearing() as heard:
         _look(overrides, waits, found)
     for sentence in dict.fromkeys(heard.sentences):
-        found.add("data", "warning", "yellow", sentence)
+        if ASKED not in sentence:
+            found.add("data", "warning", "yellow", sentence)
     return found
 
 
@@ -79,7 +83,7 @@ def _data_and_model(cfg: DictConfig, overrides: list[str], cache: str, found: Fi
             "data", "stand-in", "yellow", "What follows is told of the package's own data, since yours is unread."
         )
     else:
-        _batch(given, begun, found)
+        _batch(given, cfg, begun, found)
     task, whole, wrong = make_task(overrides, cache, given.data.spec)
     for sentence, override in wrong:
         found.add("config", "refused", "red", sentence, override=override)
@@ -87,13 +91,13 @@ def _data_and_model(cfg: DictConfig, overrides: list[str], cache: str, found: Fi
         _model(given.data, task, whole, found)
 
 
-def _batch(given: Read, begun: float, found: Findings) -> None:
+def _batch(given: Read, cfg: DictConfig, begun: float, found: Findings) -> None:
     try:
         next(iter(given.data.train_dataloader()))
         first_batch(time.perf_counter() - begun, found)
     except UserError as problem:
         found.add("data", "first batch", "red", str(problem))
-    data_checks(given.data, given.cfg, found)
+    data_checks(given.data, cfg, found)
 
 
 def _model(data: LightningDataModule, task: LightningModule, cfg: DictConfig, found: Findings) -> None:

@@ -22,7 +22,7 @@ CURES = {"on_bad_row": "skip", "on_short": "skip", "missing": "mask"}
 """Keys of data that leave out, or stand for, what is wrong with some rows: so the others are read all the same."""
 
 KEPT = {"on_duplicate": "keep"}
-"""What the doctor asks for itself: it counts what a run would leave out."""
+"""What the doctor asks for itself: it counts what a run would leave out, or refuse."""
 
 Sentences = list[tuple[str, str | None]]
 """Mistakes, each with the override that made it, where that is known."""
@@ -33,7 +33,6 @@ class Read:
     """data: prepared. wrong: what kept it from being read as asked. borrowed: it is the package's own instead."""
 
     data: LightningDataModule | None
-    cfg: DictConfig
     wrong: list[str]
     borrowed: bool
 
@@ -55,7 +54,7 @@ def read_data(cfg: DictConfig, overrides: list[str], cache: str) -> Read:
     while True:
         made = _tried(lambda: _prepared(cfg))
         if not isinstance(made, str):
-            return Read(made, cfg, wrong, borrowed=False)
+            return Read(made, wrong, borrowed=False)
         wrong.append(made)
         key = next(
             (key for key in CURES if f"data.{key}" in made and cfg.data.get(key) not in (None, CURES[key])), None
@@ -65,7 +64,7 @@ def read_data(cfg: DictConfig, overrides: list[str], cache: str) -> Read:
         cfg.data[key] = CURES[key]
     kept = [override for override in overrides if not override.lstrip("+~").startswith("data.")]
     own = _tried(lambda: _own(kept, cache))
-    return Read(None if isinstance(own, str) else own, cfg, wrong, borrowed=True)
+    return Read(None if isinstance(own, str) else own, wrong, borrowed=True)
 
 
 def _own(overrides: list[str], cache: str) -> LightningDataModule:

@@ -4,6 +4,7 @@ A name that is nearly right is read as the one that was meant, so that what is t
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -67,12 +68,17 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
-def _problem(overrides: list[str]) -> str | None:
+@cache
+def _look(overrides: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """Why they do not compose, or else what is wrong with the values of what they compose to."""
     try:
-        composed(overrides)
+        return None, tuple(mistakes(composed(list(overrides))[0]))
     except UserError as problem:
-        return str(problem)
-    return None
+        return str(problem), ()
+
+
+def _problem(overrides: list[str]) -> str | None:
+    return _look(tuple(overrides))[0]
 
 
 def _composing(typed: list[str], wrong: list[tuple[str, str | None]]) -> list[str]:
@@ -110,7 +116,7 @@ def _group(key: str) -> bool:
 
 def _valued(kept: list[str], wrong: list[tuple[str, str | None]]) -> list[str]:
     """What composes and has values that no class takes; the overrides that gave them are left out."""
-    found = mistakes(composed(kept)[0])
+    found = _look(tuple(kept))[1]
     for sentence in found:
         wrong.append((sentence, _culprit(sentence, kept)))
     culprits = {culprit for _, culprit in wrong}
@@ -120,7 +126,7 @@ def _valued(kept: list[str], wrong: list[tuple[str, str | None]]) -> list[str]:
 def _culprit(sentence: str, overrides: list[str]) -> str | None:
     """The override without which it would not be said."""
     for override in reversed(overrides):
-        others = [other for other in overrides if other != override]
-        if _problem(others) is None and sentence not in mistakes(composed(others)[0]):
+        problem, others = _look(tuple(other for other in overrides if other != override))
+        if problem is None and sentence not in others:
             return override
     return None
