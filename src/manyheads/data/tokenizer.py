@@ -64,6 +64,14 @@ class PairTokenizer:
         """Texts without special tokens. Bytes that are no UTF-8, as a model may write them, become U+FFFD."""
         return [text.removeprefix(" ") for text in self._target.decode_batch(ids, skip_special_tokens=True)]
 
+    def source_pieces(self, ids: Iterable[int]) -> list[str]:
+        """See `pieces`."""
+        return pieces(self._source, ids)
+
+    def target_pieces(self, ids: Iterable[int]) -> list[str]:
+        """See `pieces`."""
+        return pieces(self._target, ids)
+
     def save(self, path: str | Path) -> None:
         """One JSON file, whole or not at all."""
         tables = {"both": self._source} if self.joint else {"source": self._source, "target": self._target}
@@ -131,6 +139,11 @@ def train_table(texts: Iterable[str], vocabulary: int, lowercase: bool) -> Token
     )
     table.train_from_iterator(texts, trainer)
     return table
+
+
+def pieces(table: Tokenizer, ids: Iterable[int]) -> list[str]:
+    """What each id stands for: a word begins with its space, a special token is its name, half a letter U+FFFD."""
+    return [table.decode([i], skip_special_tokens=False) for i in ids]
 
 
 def _encode(table: Tokenizer, texts: list[str]) -> Iterable[list[int]]:

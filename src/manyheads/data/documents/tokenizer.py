@@ -16,7 +16,7 @@ from jaxtyping import Int
 from tokenizers import Tokenizer
 
 from manyheads import atomic
-from manyheads.data.tokenizer import SEEN_TWICE, SMALLEST, SPECIALS, train_table
+from manyheads.data.tokenizer import SEEN_TWICE, SMALLEST, SPECIALS, pieces, train_table
 from manyheads.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,10 @@ class TextTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._table.decode(list(ids), skip_special_tokens=True).removeprefix(" ")
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """What each id stands for, as in data/tokenizer.py."""
+        return pieces(self._table, ids)
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, normalizers
 
 from manyheads import atomic
 from manyheads.data.base import TokenSpec
-from manyheads.data.tokenizer import BOS, EOS, PAD, SEP, SMALLEST, SPECIALS, train_table
+from manyheads.data.tokenizer import BOS, EOS, PAD, SEP, SMALLEST, SPECIALS, pieces, train_table
 from manyheads.errors import UserError
 
 
@@ -56,6 +56,10 @@ class StreamTokenizer:
     def decode_document(self, ids: Iterable[int]) -> str:
         """The text of a document from its beginning: without the space that was put before it."""
         return self.decode(ids).removeprefix(" ")
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """What each id stands for, as in data/tokenizer.py."""
+        return pieces(self._table, ids)
 
     @property
     def digest(self) -> str:
