@@ -74,12 +74,28 @@ class Sweep:
 
 
 def conclude(folder: Path, what: str, statuses: Iterable[str], failed: Iterable[Outcome]) -> None:
-    """Says how many ended how, and of each job that failed why."""
+    """Says how many ended how, what they tell together, and of each job that failed why."""
     counts = Counter(statuses)
     words = ", ".join(f"{count} {status}" for status, count in counts.items())
     log.info("%d %s: %s. Everything is in %s", counts.total(), what, words, folder)
+    tell(folder)
     for outcome in failed:
         print(f"error: {outcome.job.title} failed: {outcome.reason}", file=sys.stderr)
+
+
+def tell(folder: Path) -> None:
+    """Writes the report of the sweep's runs; where that goes wrong they are as good as before, and it says so."""
+    try:
+        from manyheads.report import report
+
+        page, content = report([folder])
+    except Exception as problem:
+        said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        log.warning("No report was made (%s); try python scripts/report.py %s", said, folder)
+        return
+    for part in content.parts:
+        log.info("%s\n%s", part.words.take, part.words.sure)
+    log.info("The report is %s", page)
 
 
 def described(outcome: Outcome) -> str:
