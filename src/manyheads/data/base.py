@@ -64,6 +64,15 @@ class DocumentSpec(TokenSpec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WordSpec(TokenSpec):
+    """Words of a formal language; labels: names of those that their prefixes have."""
+
+    writes: ClassVar[bool] = False
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeriesSpec(DataSpec):
     """Series to be forecast; `longest` counts patches.
 
@@ -83,7 +92,13 @@ class SeriesSpec(DataSpec):
     quantiles: tuple[float, ...]
 
 
-SPECS = {"translation": TokenSpec, "language_model": TokenSpec, "clinical_long": DocumentSpec, "timeseries": SeriesSpec}
+SPECS = {
+    "translation": TokenSpec,
+    "language_model": TokenSpec,
+    "clinical_long": DocumentSpec,
+    "timeseries": SeriesSpec,
+    "formal_language": WordSpec,
+}
 
 
 def save_spec(spec: DataSpec, folder: Path) -> None:

@@ -8,6 +8,7 @@ from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
 from manyheads.model.documents import DocumentModel
 from manyheads.model.forecaster import Forecaster
+from manyheads.model.labeller import Labeller
 from manyheads.model.layers import Factory
 from manyheads.model.shapes import DecoderOnly, EncoderDecoder, EncoderOnly, Shape
 
@@ -37,6 +38,7 @@ FAMILIES = {
     ),
     "clinical_long": Family(DocumentModel, {}),
     "timeseries": Family(Forecaster, {}),
+    "formal_language": Family(Labeller, {}),
 }
 
 NAMES = {EncoderOnly: "encoder_only", DecoderOnly: "decoder_only", EncoderDecoder: "encoder_decoder"}
