@@ -208,8 +208,8 @@ class Run:
         found = objective(self.cfg, self.record.content)
         self.record.update(objective=found)
         if self.writes:
-            log_hyperparameters(self.trainer.loggers, self.cfg, self.choices, self.record.content)
             self.record.close("finished")
+            self._log_hyperparameters()
             show_end(self.record.content, self.folder)
         return found
 
@@ -320,8 +320,15 @@ class Run:
             self._note_training()
             try:
                 self.record.close(status, reason)
-            except UserError as problem:  # the same disk may have ended the run: what it says comes first
+                self._log_hyperparameters()
+            except (UserError, OSError) as problem:  # the same disk may have ended the run: what it says comes first
                 log.warning("%s", problem)
+
+    def _log_hyperparameters(self) -> None:
+        """Also of a run that failed, where it came so far that there is a log."""
+        if hasattr(self, "trainer"):
+            length, loggers = self.data.spec.longest, self.trainer.loggers
+            log_hyperparameters(loggers, self.cfg, self.choices, self.record.content, length)
 
     def _callbacks(self, kind: type[C]) -> list[C]:
         """Those of a kind, where the run came so far and has any."""
@@ -435,7 +442,7 @@ class Run:
         return f"{' · '.join(words)} · {parameters:,} parameters · {self.folder}"
 
 
-GROUPS = ("data", "model", "attention", "position", "optimizer", "schedule")
+GROUPS = ("data", "model", "attention", "position", "optimizer", "schedule", "pruning")
 
 
 def _first(loaders: Any) -> Any:

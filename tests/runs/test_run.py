@@ -56,10 +56,12 @@ def test_predictions_are_the_scored_sentences(finished):
 
 
 def test_tensorboard_has_curves_translations_and_hyperparameters(finished):
-    events = EventAccumulator(str(finished / "tensorboard")).Reload()
+    (folder,) = (finished / "tensorboard").iterdir()
+    assert folder.name == "dense-translation-seed1"
+    events = EventAccumulator(str(folder)).Reload()
     scalars = set(events.Tags()["scalars"])
-    assert {"train/loss", "train/loss_epoch", "val/loss", "val/bleu", "test/bleu", "train/tokens_per_second"} <= scalars
-    assert {"train/learning_rate", "train/padding", "train/memory_gib"} <= scalars
+    assert {"train/loss", "train/loss_epoch", "val/loss", "val/bleu", "test/bleu", "cost/tokens_per_second"} <= scalars
+    assert {"train/learning_rate", "cost/padding", "cost/memory_bytes", "final/test", "final/val"} <= scalars
     assert len(events.Scalars("val/loss")) == 2
     text = next(tag for tag in events.Tags()["tensors"] if tag.startswith("val/translations"))
     assert b"| source | target | translation |" in events.Tensors(text)[0].tensor_proto.string_val[0]

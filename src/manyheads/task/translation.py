@@ -116,7 +116,13 @@ class TranslationTask(Task):
         return logged
 
     def _show(self, triples: list[tuple[str, str, str]]) -> None:
-        lines = ["| source | target | translation |", "|---|---|---|", *(f"| {' | '.join(t)} |" for t in triples)]
+        rows = (f"| {' | '.join(map(_cell, triple))} |" for triple in triples)
+        lines = ["| source | target | translation |", "|---|---|---|", *rows]
         for logger in self.trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("val/translations", "\n".join(lines), self.global_step)
+
+
+def _cell(text: str) -> str:
+    """As it stands in a table of markdown, where a bar or a line's end would begin another cell."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())

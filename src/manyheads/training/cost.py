@@ -118,9 +118,9 @@ class Cost(Callback):
     def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
         recent, self._recent = self._recent, dict.fromkeys(self._recent, 0)
         figures = {
-            "train/tokens_per_second": self._processes * recent["tokens"] / max(recent["seconds"], 1e-9),
-            "train/padding": 1 - recent["tokens"] / max(recent["cells"], 1),
-            "train/memory_gib": peak_memory(self._device) / 2**30,
+            "cost/tokens_per_second": self._processes * recent["tokens"] / max(recent["seconds"], 1e-9),
+            "cost/padding": 1 - recent["tokens"] / max(recent["cells"], 1),
+            "cost/memory_bytes": float(peak_memory(self._device)),
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
         pl_module.log_dict(figures, batch_size=1)
