@@ -7,7 +7,7 @@ from manyheads.report import figures, svg, tables
 from manyheads.report.content import Content, Part
 from manyheads.report.tables import Cell, Table
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """Browsers fetch nothing for this page, whatever a name in it may look like."""
 
 
@@ -78,7 +78,8 @@ def _rest(content: Content) -> str:
 
 
 def _table(table: Table) -> str:
-    heads = "".join(f'<th scope="col"><button type="button">{escape(one)}</button></th>' for one in table.headings)
+    columns = zip(table.headings, _wordy(table), strict=True)
+    heads = "".join(f'<th scope="col"{kind}><button type="button">{escape(one)}</button></th>' for one, kind in columns)
     rows = "".join(_row(row, table.key) for row in table.rows)
     note = _p(table.note, "note") if table.note else ""
     inside = f'<table class="sorts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
@@ -94,8 +95,18 @@ def _row(row: tuple[Cell, ...], key: str | None) -> str:
 
 def _other(cell: Cell) -> str:
     value = "" if cell.value is None else f' data-value="{cell.value!r}"'
-    kind = ' class="words"' if cell.value is None and len(cell.text) > 12 else ""
+    kind = f' class="words{" long" if len(cell.text) > 40 else ""}"' if _is_word(cell) else ""
     return f"<td{kind}{value}>{_cell(cell)}</td>"
+
+
+def _is_word(cell: Cell) -> bool:
+    return cell.value is None and cell.text != tables.NOTHING and cell.text[:1].isalpha()
+
+
+def _wordy(table: Table) -> list[str]:
+    """The class of each heading: as its column stands."""
+    columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.headings)
+    return [' class="words"' if any(map(_is_word, column)) else "" for column in columns]
 
 
 def _cell(cell: Cell) -> str:

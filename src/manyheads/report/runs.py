@@ -1,6 +1,7 @@
 """Runs as their folders tell them."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,23 +81,28 @@ class Run:
 
 def find(folders: list[Path]) -> list[Run]:
     """The runs in and below these folders, each once. Raises UserError for a folder that is missing or has none."""
-    paths: dict[Path, None] = {}
+    paths: dict[Path, Path] = {}
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder: name folders of runs, such as outputs/multirun/TIME.")
         below = list(_below(folder))
         if not below:
             raise UserError(f"{folder} holds no run: no folder in it has a metrics.json.")
-        paths |= dict.fromkeys(path.resolve() for path in below)
+        paths = {path.resolve(): _plain(path) for path in below} | paths
     root = common(folders)
-    return [_read(path, _name(path, root)) for path in sorted(paths, key=_natural)]
+    return [_read(path, _name(path, root)) for path in sorted(paths.values(), key=_natural)]
 
 
 def common(folders: list[Path]) -> Path:
     """The folder in which all of them are."""
-    first, *others = [folder.resolve() for folder in folders]
+    first, *others = [_plain(folder) for folder in folders]
     kept = [first, *first.parents]
     return next(one for one in kept if all(one in (other, *other.parents) for other in others))
+
+
+def _plain(path: Path) -> Path:
+    """Absolute and without dots, but through links, which are how a user has put runs together."""
+    return Path(os.path.abspath(path))
 
 
 def _below(folder: Path) -> Iterator[Path]:

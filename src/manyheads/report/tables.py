@@ -8,6 +8,8 @@ from manyheads.report import costs, metrics
 from manyheads.report.runs import Run
 from manyheads.report.section import Section, spread
 
+NOTHING = "—"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -33,7 +35,7 @@ def groups(section: Section) -> Table:
     """A row for each group with a score, best first."""
     timed = section.level is not None
     paid = [name for name in costs.AXES if any(section.measured(label, name) is not None for label in section.quality)]
-    to_level = [f"to {metrics.figure(section.level)} [s]"] if timed else []
+    to_level = [f"seconds to {metrics.figure(section.level)}"] if timed else []
     headings = ("attention", metrics.title(section.metric), "± over seeds", "seeds", "taken in")
     rows = [_group(section, label, paid, timed) for label in section.quality]
     titles = [f"{costs.AXES[name].heading}{_unit(name)}" for name in paid]
@@ -55,7 +57,7 @@ def _group(section: Section, label: str, paid: Sequence[str], timed: bool) -> tu
         Cell(metrics.figure(own), own),
         Cell(f"{len(values)}" + (f" of {of}" if of > len(values) else ""), len(values)),
         Cell(f"{share:.0%}", share),
-        *([Cell("—" if seconds is None else f"{seconds:,.1f}", seconds)] if timed else []),
+        *([Cell(NOTHING if seconds is None else f"{seconds:,.1f}", seconds)] if timed else []),
         *(Cell(costs.AXES[n].shown(value), value) for n, value in zip(paid, shown, strict=True)),
     )
 
@@ -76,7 +78,7 @@ def _meaning(section: Section) -> str:
     ]
     if section.level is not None:
         told.append(
-            f"“to {metrics.figure(section.level)}”: seconds of training until {metrics.title(section.watched)} was "
+            f"“seconds to {metrics.figure(section.level)}”: training until {metrics.title(section.watched)} was "
             f"there, the level that every run reached."
         )
     told.append("“on the front”: no other is as good for less.")
@@ -94,7 +96,7 @@ def comparisons(section: Section) -> Table:
             Cell(_between(c.interval), c.interval and c.interval[0]),
             Cell(_p(c.p), c.p),
             Cell(
-                "—" if c.difference_of_examples is None else f"{c.difference_of_examples:+.3f}",
+                NOTHING if c.difference_of_examples is None else f"{c.difference_of_examples:+.3f}",
                 c.difference_of_examples,
             ),
             Cell(_p(c.p_examples), c.p_examples),
@@ -128,6 +130,7 @@ def runs(section: Section) -> Table:
     split = (section.metric or "test/").partition("/")[0]
     known = [run.found.get(split) or {} for run in section.runs]
     names = [name for name in metrics.NAMES if any(name in part for part in known)]
+    names = [name for name in names if name != "nll" or "loss" not in names]  # without label smoothing they are one
     labels = {run.folder: group.label for group in section.groups for run in group.runs}
     rows = [_run(section, run, labels[run.folder], [f"{split}/{name}" for name in names]) for run in section.runs]
     titles = [f"{metrics.NAMES[name]}" for name in names]
@@ -162,11 +165,11 @@ def _unit(name: str) -> str:
 
 
 def _between(found: tuple[float, float] | None) -> str:
-    return "—" if found is None else f"{metrics.figure(found[0])} to {metrics.figure(found[1])}"
+    return NOTHING if found is None else f"{metrics.figure(found[0])} to {metrics.figure(found[1])}"
 
 
 def _p(p: float | None) -> str:
-    return "—" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return NOTHING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _number(value: Any) -> float | None:

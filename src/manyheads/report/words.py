@@ -63,6 +63,8 @@ def _take(section: Section) -> str:
 
 def _sure(section: Section) -> str:
     choice = section.choice
+    if len(section.quality) == 1:
+        return "Nothing is compared, so nothing can be sure."
     others = sorted(((share, label) for label, share in choice.shares.items() if label != choice.taken), reverse=True)
     told = [f"{label} in {share:.0%}" for share, label in others[:3] if round(share, 2)]
     unit = _unit(section)
@@ -79,8 +81,6 @@ def _tested(section: Section) -> str:
     taken = section.choice.taken
     mine = [c for c in section.comparisons if taken in (c.one, c.other)]
     clear = [c for c in mine if min(p for p in (c.p, c.p_examples, 1.0) if p is not None) < CLEAR]
-    if not mine:
-        return "there is no other to test it against"
     if not clear:
         return "no difference to another one is beyond chance by the paired tests"
     better = [c.other for c in clear if c.one == taken]
