@@ -15,6 +15,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from torch.utils.tensorboard import SummaryWriter
 
+from manyheads.training.table import COLUMNS
+
 SUFFIX = ".hparams"
 """How the name of that event file ends."""
 
@@ -23,8 +25,8 @@ SETTINGS = {
     "heads": str, "layers": str, "length": float, "batch": float, "lr": float, "schedule": str, "dropout": float,
     "precision": str, "parameters": float, "pruning": str, "metric": str, "status": str,
 }  # fmt: skip
-"""Columns, in their order, and whether they are sorted as numbers. metric: what the run chose its weights by; that is
-what `final/test` and `final/val` are.
+"""Columns, in their order, and whether they are sorted as numbers. metric: what `final/test` and `final/val` are,
+which runs of one family share.
 """
 
 SCORES = ("loss", "bleu", "chrf", "accuracy", "f1_macro", "f1_micro", "mse", "mae", "bits_per_byte", "perplexity")
@@ -42,9 +44,9 @@ def log_hyperparameters(
 
     Scores have names of their own: under the curves' they would be one more point of these.
     """
-    monitor = str(cfg.task.monitor).partition("/")[2]
-    found = _settings(cfg, choices, content, length) | {"metric": monitor, "status": content["status"]}
-    scores = _scores(content, monitor)
+    metric = _headline(content)
+    found = _settings(cfg, choices, content, length) | {"metric": metric, "status": content["status"]}
+    scores = _scores(content, metric)
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_metrics(scores, (content["train"] or {}).get("steps", 0))
@@ -79,10 +81,16 @@ def _heads(cfg: DictConfig) -> str | None:
     return None if heads is None else str(heads) if shared in (None, heads) else f"{heads}/{shared}"
 
 
-def _scores(content: dict[str, Any], monitor: str) -> dict[str, float]:
+def _headline(content: dict[str, Any]) -> str | None:
+    """The first of the metrics that runs are compared by."""
+    known = (content["test"] or {}) | (content["val"] or {})
+    return next((name for name in COLUMNS if name in known), None)
+
+
+def _scores(content: dict[str, Any], metric: str | None) -> dict[str, float]:
     """Of a run that failed, what there is."""
     test, cost = content["test"] or {}, content["cost"] or {}
-    found = {"final/test": test.get(monitor), "final/val": (content["val"] or {}).get(monitor)}
+    found = {"final/test": test.get(metric), "final/val": (content["val"] or {}).get(metric)}
     found |= {f"final/{name}": cost.get(name) for name in COST}
     found |= {f"final/test_{name}": test.get(name) for name in SCORES}
     return {name: float(value) for name, value in found.items() if value is not None}
