@@ -34,7 +34,7 @@ ARROWS = {
     "estimate": {"attention", "build", "config", "data", "model", "task", "training", "errors"},
     "baseline": {"errors"},
     "export": {"atomic", "attention", "config", "data", "load", "model", "pruning", "training", "errors"},
-    "predictions": {"load", "config", "data", "model", "task", "errors"},
+    "predictions": {"analysis", "load", "config", "data", "model", "task", "errors"},
     "doctor": {
         "attention",
         "build",
@@ -48,6 +48,7 @@ ARROWS = {
         "training",
     },
     "measure": {
+        "analysis",
         "atomic",
         "attention",
         "build",

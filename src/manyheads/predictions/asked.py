@@ -22,4 +22,7 @@ class Predict:
     width: int | None = field(default=None, metadata={"help": "hypotheses of a beam; null: as the run did"})
     tokens: int = field(default=60, metadata={"help": "language_model: the most that is written after a line"})
     batch: int = field(default=64, metadata={"help": "sentences at once"})
+    attention_maps: bool = field(
+        default=False, metadata={"help": "true: also a page on which one sees where each head looks (HTML)"}
+    )
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata={"help": "where it computes"})

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from manyheads.analysis.page import Pass
 from manyheads.data.documents.documents import BETWEEN
 from manyheads.data.documents.table import Table, open_table, text_files
 from manyheads.data.tables import BUILDERS, kind
@@ -16,6 +18,9 @@ from manyheads.predictions.asked import Predict
 from manyheads.task.classification import verdicts
 from manyheads.task.document_lines import line
 from manyheads.task.document_scores import probabilities
+
+CHUNKS = 4
+"""Of a document, whose attention is shown."""
 
 
 def lines(asked: Predict, run: Loaded) -> Iterator[str]:
@@ -31,6 +36,19 @@ def lines(asked: Predict, run: Loaded) -> Iterator[str]:
         odds = probabilities(found[document].logits, several).numpy()
         said = line(labels, odds, several, found[document].chunks, spans[document])
         yield json.dumps({"name": name, **said}, ensure_ascii=False)
+
+
+def passes(asked: Predict, run: Loaded) -> Iterator[Pass]:
+    """The chunks of each document; read whole, it is one."""
+    table, columns = _open(Path(asked.input), run), run.data.origin.columns
+    device = next(run.model.parameters()).device
+    names, texts, questions = _documents(table, columns)
+    for number, name in enumerate(names):
+        question = None if questions is None else [questions[number]]
+        (batch,) = run.data.documents_of([texts[number]], question)[0]
+        chunks = range(min(CHUNKS, len(batch.ids)))
+        titles = [name] if len(batch.ids) == 1 else [f"{name}, chunk {place + 1}" for place in chunks]
+        yield Pass(titles, partial(run.model, batch.to(device)))
 
 
 def _open(path: Path, run: Loaded) -> Table:

@@ -3,13 +3,25 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
+import torch
+
+from manyheads.analysis.page import Pass
 from manyheads.config.objects import instantiate
 from manyheads.data.tokenizer import BOS
 from manyheads.errors import UserError
 from manyheads.load import Loaded
 from manyheads.predictions.asked import Predict
 from manyheads.predictions.lines import read_lines
+
+
+def passes(asked: Predict, run: Loaded) -> Iterator[Pass]:
+    """Each line as it was typed."""
+    device = next(run.model.parameters()).device
+    for text in filter(str.strip, read_lines(asked.input)):
+        (ids,) = run.tokenizer.encode([text])
+        yield Pass([text], partial(run.model, torch.tensor([[BOS, *ids]]).to(device)))
 
 
 def lines(asked: Predict, run: Loaded) -> Iterator[str]:

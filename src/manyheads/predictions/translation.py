@@ -2,13 +2,27 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
+import torch
+
+from manyheads.analysis.page import Pass
 from manyheads.errors import UserError
 from manyheads.load import Loaded, translator
 from manyheads.predictions.asked import Predict
 from manyheads.predictions.lines import read_lines
 
 BREAK = re.compile(r"[\r\n]+")
+
+
+def passes(asked: Predict, run: Loaded) -> Iterator[Pass]:
+    """Each sentence with the translation that the model gave it."""
+    write, device = translator(run, asked.search, asked.width), next(run.model.parameters()).device
+    for text in filter(str.strip, read_lines(asked.input)):
+        (written,) = write([text])
+        ids = *run.tokenizer.encode_source([text]), *run.tokenizer.encode_target([written])
+        sides = [part for row in ids for part in (torch.tensor([row]).to(device), torch.tensor([len(row)]).to(device))]
+        yield Pass([f"{text} → {written}"], partial(run.model.teach, *sides))
 
 
 def lines(asked: Predict, run: Loaded) -> Iterator[str]:
