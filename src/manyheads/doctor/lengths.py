@@ -3,6 +3,7 @@
 Memory is imagined (see `estimate`); time is measured here and now, where the step fits and is over soon enough.
 """
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -36,15 +37,19 @@ PATIENCE = 3.0
 STEPS = 3
 """Of each length; the first is not counted."""
 
+WHOLE = 30.0
+"""Seconds after which further lengths are estimated alone: a slow or busy machine is told of within a minute or two."""
+
 
 def by_length(data: LightningDataModule, cfg: DictConfig, found: Findings) -> list[dict[str, Any]]:
     """A row for each length: memory, tokens a second, and why there are none where there are none."""
     batch = next(iter(data.train_dataloader()))
     own = configured(cfg, data.spec, batch)
     unit = "steps" if isinstance(batch, SeriesBatch) else "tokens"
-    rows = []
+    rows, begun = [], time.perf_counter()
     for length in sorted({*LENGTHS, own}):
-        row = {"length": length, "configured": length == own, **_at(batch, cfg, data.spec, length)}
+        tries = time.perf_counter() - begun < WHOLE
+        row = {"length": length, "configured": length == own, **_at(batch, cfg, data.spec, length, tries)}
         rows.append(row)
         name = f"{length:,} {unit}" + (" (yours)" if length == own else "")
         found.add(SECTION, name, *_told(row), **row)
@@ -56,14 +61,15 @@ def configured(cfg: DictConfig, spec: DataSpec, batch: Batch) -> int:
     return batch.history.size(1) if isinstance(batch, SeriesBatch) else spec.longest
 
 
-def _at(batch: Batch, cfg: DictConfig, spec: DataSpec, length: int) -> dict[str, Any]:
+def _at(batch: Batch, cfg: DictConfig, spec: DataSpec, length: int, tries: bool) -> dict[str, Any]:
+    """tries: whether there is time to measure."""
     device, precision = estimate.device_of(cfg), str(cfg.trainer.precision)
     try:
         given, spec = sized(batch, cfg, spec, length)
         if given is None:
             return {"why": "nobody knows how to make rows of this length"}
         peak = Imagination(lambda: _task(cfg, spec), device, precision).training(given)
-        row = _imagined(given, peak, cfg, device)
+        row = _imagined(given, peak, cfg, device, PATIENCE if tries else 0.0)
         if "why" in row:
             return row
         seconds, rate = timed(_task(cfg, spec), cfg, [given] * STEPS)
@@ -72,16 +78,16 @@ def _at(batch: Batch, cfg: DictConfig, spec: DataSpec, length: int) -> dict[str,
     return row | {"seconds": seconds, "tokens_per_second": rate}
 
 
-def _imagined(given: Batch, peak: Peak, cfg: DictConfig, device: torch.device) -> dict[str, Any]:
+def _imagined(given: Batch, peak: Peak, cfg: DictConfig, device: torch.device, patience: float) -> dict[str, Any]:
     """What a step takes, and why it is not measured, if so."""
     speed, free = machine(device, str(cfg.trainer.precision)), estimate.memory(device)
     seconds = peak.work.seconds(speed.flops, speed.moved, speed.call)
     row = {"rows": extent(given)[0], "memory": peak.held, "estimated_seconds": seconds}
     if peak.held > ROOM * free:
         return row | {"why": f"it would need {size(peak.held)} of the {size(free)} that are free"}
-    if seconds > PATIENCE:
+    if seconds > patience:
         rate = given.tokens / seconds
-        return row | {"why": f"about {rate:,.0f} tokens a second, estimated: a step takes some {seconds:.0f} s"}
+        return row | {"why": f"it would take too long; the estimate is {rate:,.0f} tokens a second, {size(peak.held)}"}
     return row
 
 

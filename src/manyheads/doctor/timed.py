@@ -12,24 +12,28 @@ from manyheads.estimate.estimate import device_of
 from manyheads.estimate.step import AUTOCAST, TRUE
 from manyheads.task.base import groups
 
+BUDGET = 8.0
+"""Seconds after which no further step is taken."""
+
 
 def timed(task: LightningModule, cfg: DictConfig, batches: Iterable[Batch]) -> tuple[float, float]:
-    """Seconds of a batch, and tokens a second: means over all but the first, which allocates. Changes the weights."""
+    """Seconds of a batch, and tokens a second: means over all but the first, which allocates. Changes the weights.
+
+    Where the first takes the whole BUDGET, it has to do.
+    """
     device, precision = device_of(cfg), str(cfg.trainer.precision)
     task.train().to(device, TRUE.get(precision))
     optimizer = task._optimizer(groups(task.model))
-    spent, tokens, counted = 0.0, 0, -1
+    taken: list[tuple[float, int]] = []
     for batch in batches:
         begun = time.perf_counter()
         _step(task, optimizer, batch, device, AUTOCAST.get(precision))
-        counted += 1
-        if counted:
-            spent, tokens = spent + time.perf_counter() - begun, tokens + batch.tokens
-        else:
-            first = time.perf_counter() - begun, batch.tokens
-    if counted < 1:  # data of a single batch
-        (spent, tokens), counted = first, 1
-    return spent / counted, tokens / spent
+        taken.append((time.perf_counter() - begun, batch.tokens))
+        if sum(seconds for seconds, _ in taken) > BUDGET:
+            break
+    counted = taken[1:] or taken
+    seconds, tokens = (sum(column) for column in zip(*counted, strict=True))
+    return seconds / len(counted), tokens / seconds
 
 
 def _step(
