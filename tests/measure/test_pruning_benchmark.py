@@ -263,7 +263,8 @@ def test_what_is_there_is_gathered_without_training(tmp_path, capsys, monkeypatc
     assert row["reached"]["whole"] == pytest.approx(1 - numbers[1] / numbers[0])
     assert row["loss"] == pytest.approx(0.04)
     assert 0 < row["reached"]["flops"] < 1
-    assert "| L0 | 50% | It has not been run. |" in (tmp_path / "out" / "found.md").read_text()
+    assert "| L0 |" not in (tmp_path / "out" / "found.md").read_text()
+    assert "L0 at 50% is not in this: It has not been run." in capsys.readouterr().out
     assert (tmp_path / "out" / "found.png").read_bytes().startswith(b"\x89PNG")
     assert "magnitude is 4.0% worse in test/mse, beyond the bar of 2%" in capsys.readouterr().out
 

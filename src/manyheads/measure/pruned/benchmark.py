@@ -12,7 +12,7 @@ from manyheads.config.resume import run_folder
 from manyheads.errors import UserError
 from manyheads.measure.pruned import quality
 from manyheads.measure.pruned.asked import Pruning
-from manyheads.measure.pruned.cells import DENSE, Cell, command, plan
+from manyheads.measure.pruned.cells import DENSE, NEVER, Cell, command, plan
 from manyheads.measure.pruned.conclusions import missing, percent, sentences, title
 from manyheads.measure.pruned.runs import leave_out, refuse_other, run, said
 from manyheads.sweep.job import begun
@@ -67,7 +67,7 @@ def markdown(content: Row, path: Path) -> str:
             *_table(content), "",
             *(f"- {sentence}" for sentence in content["sentences"]), "",
             "## Commands", "", "```",
-            *(row["command"] for row in content["rows"] if row["command"]), "```",
+            *(row["command"] for row in [base, *content["rows"]] if row["command"]), "```",
         ]
     ) + "\n"  # fmt: skip
 
@@ -79,7 +79,7 @@ def _table(content: Row) -> list[str]:
     lines = [f"| {' | '.join(HEAD)} |", "|---|" + "--:|" * (len(HEAD) - 1)]
     base = content["base"]
     lines.append(f"| base | | 0 | 0 | 0 | 1.000 | {base['quality']:.4g} | 0 | | {_number(base['steps'])} |")
-    return lines + [f"| {' | '.join(_cells(row))} |" for row in content["rows"]]
+    return lines + [f"| {' | '.join(_cells(row))} |" for row in content["rows"] if row["why"] != NEVER]
 
 
 def _cells(row: Row) -> list[str]:

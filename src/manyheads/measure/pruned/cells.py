@@ -20,6 +20,8 @@ CONTROL, DENSE, ONE_SHOT = "control", "dense", "one_shot"
 YARDSTICK = "magnitude"
 """Whose sizes the dense models have, and whose way the control goes, at which nothing is drawn by chance."""
 
+NEVER = "It has not been run."
+
 OWN = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "resume", "arch", "pruning", "hydra", "ckpt_path")
 """What a dense training decides for itself."""
 

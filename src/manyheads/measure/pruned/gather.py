@@ -1,5 +1,7 @@
 """What the cells of a benchmark have come to, recounted on their models."""
 
+import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from manyheads.data.batch import Batch
 from manyheads.errors import UserError
 from manyheads.measure.pruned import quality
 from manyheads.measure.pruned.batches import first, tokens
-from manyheads.measure.pruned.cells import CONTROL, Cell
+from manyheads.measure.pruned.cells import CONTROL, NEVER, Cell
 from manyheads.measure.pruned.runs import note
 from manyheads.measure.pruned.sides import Origin, data_of, load
 from manyheads.measure.pruned.sizes import file_bytes, flops, parameters
@@ -37,6 +39,7 @@ def counting(base: Path) -> Count:
 def gather(base: Path, cells: list[Cell], metric: str, count: Count) -> Row:
     """The base, and a row for each cell: where one cannot be told, its `why` says the reason."""
     own = {**count(base), "quality": measured(base, metric), "folder": shown(str(base)), "steps": steps(base)}
+    own["command"] = _command(base, {})
     rows = [_row(cell, own, metric, count) for cell in cells]
     control = next((row["quality"] for row in rows if row["method"] == CONTROL), None)
     for row in rows:
@@ -70,7 +73,7 @@ def steps(folder: Path) -> int | None:
 def _row(cell: Cell, base: Row, metric: str, count: Count) -> Row:
     found, told = metrics(cell.folder), note(cell)
     row = {"method": cell.method, "target": cell.target, "folder": shown(str(cell.folder)), "steps": steps(cell.folder)}
-    row |= {"command": shown("python " + shlex.join(told["command"])) if "command" in told else None}
+    row |= {"command": _command(cell.folder, told)}
     row |= {"reached": None, "file": None, "quality": None, "why": _why_not(found, told)}
     if row["why"] is not None:
         return row
@@ -82,6 +85,17 @@ def _row(cell: Cell, base: Row, metric: str, count: Count) -> Row:
     value = quality.value(found, metric)
     why = None if value is not None else f"{metric} was not measured."
     return {**row, "reached": reached, "file": sizes["bytes"] / base["bytes"], "quality": value, "why": why}
+
+
+def _command(folder: Path, told: Row) -> str | None:
+    """What it was begun with; a run that the benchmark did not begin knows its command itself."""
+    if "command" in told:
+        return shown("python " + shlex.join(told["command"]))
+    try:
+        own = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["command"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return shown(re.sub(r"^\S*python\S*", "python", own))
 
 
 REACHED = {"prunable": "prunable", "whole": "whole", "flops": "flops_per_token"}
@@ -98,7 +112,7 @@ def _why_not(found: Row, told: Row) -> str | None:
     if status == "finished":
         return None
     if status is None and not told:
-        return "It has not been run."
+        return NEVER
     ended = "It never began" if status is None else "It was cut off" if status == "running" else f"It {_past(status)}"
     return f"{ended}: {reason}" if reason else f"{ended}."
 
