@@ -36,7 +36,7 @@ POSITIONS = {
     "none": NoPosition,
     "sinusoidal": Sinusoidal,
     "learned": partial(Learned, limit=64),
-    "rope": partial(Rope, base=100.0, scaling="none", factor=1.0),
+    "rope": partial(Rope, base=100.0, scaling="none", factor=1.0, original=None, fast=32.0, slow=1.0),
     "alibi": Alibi,
 }
 KINDS = [

@@ -7,11 +7,12 @@ from manyheads.position.none import NoPosition
 from manyheads.position.rope import Rope
 from manyheads.position.sinusoidal import Sinusoidal
 
+PLAIN = {"scaling": "none", "factor": 1.0, "original": None, "fast": 32.0, "slow": 1.0}
 SCHEMES = {
     "none": (NoPosition, set()),
     "sinusoidal": (Sinusoidal, {"embed"}),
     "learned": (lambda *size: Learned(*size, limit=64), {"embed"}),
-    "rope": (lambda *size: Rope(*size, base=10_000.0, scaling="none", factor=1.0), {"rotate"}),
+    "rope": (lambda *size: Rope(*size, base=10_000.0, **PLAIN), {"rotate"}),
     "alibi": (Alibi, {"bias"}),
 }
 

@@ -4,13 +4,19 @@ import pytest
 import torch
 
 from manyheads.errors import UserError
-from manyheads.position.rope import Rope, rates
+from manyheads.position.rope import Rope
+from manyheads.position.scaling import Scaling
 
 D, HEADS, GROUPS = 8, 4, 2
 
 
 def rope(scaling: str = "none", factor: float = 1.0, head_dim: int = D) -> Rope:
-    return Rope(HEADS * head_dim, HEADS, head_dim, base=10_000.0, scaling=scaling, factor=factor)
+    more = {"original": None, "fast": 32.0, "slow": 1.0}
+    return Rope(HEADS * head_dim, HEADS, head_dim, base=10_000.0, scaling=scaling, factor=factor, **more)
+
+
+def rates(head_dim: int, base: float, scaling: str, factor: float) -> torch.Tensor:
+    return Scaling(scaling, factor, None, 32.0, 1.0).rates(head_dim, base)
 
 
 def tensors(n: int, b: int = 1, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from manyheads.config import sweeps
+from manyheads.config.older import completed
 from manyheads.config.quoting import quoted
 from manyheads.errors import UserError
 
@@ -58,7 +59,10 @@ def run_folder(text: str | Path) -> Path:
 
 
 def run_config(folder: Path) -> dict[str, Any]:
-    """The config that a run wrote, as plain values. It may be a stranger's, so nothing in it is resolved."""
+    """The config that a run wrote, as plain values. It may be a stranger's, so nothing in it is resolved.
+
+    What a run of an older version did not know is as conf/ has it.
+    """
     path = folder / "config.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -67,7 +71,7 @@ def run_config(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a run's config: it holds no keys.")
     _refuse_code(content, path)
-    return content
+    return completed(content)
 
 
 def _refuse_code(content: dict[str, Any], path: Path) -> None:

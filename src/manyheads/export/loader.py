@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from manyheads.attention.layers import Layers
+from manyheads.config.older import completed
 from manyheads.data.base import SPECS, DataSpec
 from manyheads.errors import UserError
 from manyheads.export import quantised, weights
@@ -51,7 +52,7 @@ def read(folder: Path) -> dict[str, Any]:
 def build(said: dict[str, Any], where: str) -> nn.Module:
     """The model that config.json tells of, as small as pruning has left it; its weights mean nothing yet."""
     try:
-        spec, shape = _spec(said["spec"]), make(said["model"])
+        spec, shape = _spec(said["spec"]), make(completed(said["model"]))
         model = pair(shape.func, partial(shape, **_attentions(said)), spec)
         narrow(model, parse(said["architecture"], where), where)
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
