@@ -28,7 +28,7 @@ KNOWING = ("dynamic", "yarn")
 
 @dataclass(frozen=True)
 class Scaling:
-    """factor: s. original: N, tokens of the longest input trained on. fast, slow: turns over N where yarn's ramp ends."""
+    """factor: s. original: N, tokens of the longest training input. fast, slow: turns over N where yarn's ramp ends."""
 
     kind: Literal["none", "linear", "ntk", "dynamic", "yarn"]
     factor: float
