@@ -77,7 +77,8 @@ def test_a_run_leaves_images_and_numbers(kind, shape, tmp_path):
     parts = {"encoder_only": ["encoder.0"], "decoder_only": ["decoder.0"]}
     names = parts.get(shape, ["decoder.0", "decoder.0.cross", "encoder.0"])
     assert {name for name in files if "aggregate" not in name} == {f"attention_{name}.png" for name in names}
-    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"images": 0}).Reload()
+    (file,) = (path for path in (tmp_path / "run" / "tensorboard").rglob("events*.0"))
+    events = EventAccumulator(str(file), {"images": 0}).Reload()
     assert {f"attention/{name}" for name in names} <= set(events.Tags()["images"])
     assert len(events.Images(f"attention/{names[0]}")) == 3
     assert {"attention/entropy", "attention/distance", "attention/disagreement"} <= set(events.Tags()["scalars"])
