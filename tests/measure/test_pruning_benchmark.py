@@ -264,9 +264,10 @@ def test_what_is_there_is_gathered_without_training(tmp_path, capsys, monkeypatc
     assert row["loss"] == pytest.approx(0.04)
     assert 0 < row["reached"]["flops"] < 1
     assert "| L0 |" not in (tmp_path / "out" / "found.md").read_text()
-    assert "L0 at 50% is not in this: It has not been run." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "L0 at 50% is not in this: It has not been run." in told
     assert (tmp_path / "out" / "found.png").read_bytes().startswith(b"\x89PNG")
-    assert "magnitude is 4.0% worse in test/mse, beyond the bar of 2%" in capsys.readouterr().out
+    assert "magnitude is 4.0% worse in test/mse, beyond the bar of 2%" in told
 
 
 def test_a_metric_without_a_direction_is_refused_before_anything_runs(tmp_path):
