@@ -29,6 +29,9 @@ SETTINGS = {
 which runs of one family share.
 """
 
+WATCHED = ("attention", "attention_used", "position", "seed", "lr")
+"""The five columns that TensorBoard shows at first: it puts in front what is said to differ."""
+
 SCORES = ("loss", "bleu", "chrf", "accuracy", "f1_macro", "f1_micro", "mse", "mae", "bits_per_byte", "perplexity")
 """Those of the test sets that have columns of their own, of all families."""
 
@@ -112,7 +115,7 @@ def _write(folder: Path, found: dict[str, str | float | None], status: str) -> N
 
 def _summaries(found: dict[str, str | float | None], status: str) -> Iterator[Summary]:
     """What can be compared, what this run has of it, and how it ended."""
-    infos = [api_pb2.HParamInfo(name=name, type=_type(name)) for name in SETTINGS]
+    infos = [api_pb2.HParamInfo(name=name, type=_type(name), differs=name in WATCHED) for name in SETTINGS]
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name), display_name=_shown(name)) for name in METRICS]
     experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
     yield _summary(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment))
