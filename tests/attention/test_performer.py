@@ -54,6 +54,7 @@ def test_every_length_around_a_chunk(n, causal, floor):
     check(rule.attend(q, k, v, case.mask()), expected, [q, k, v])
 
 
+@pytest.mark.slow
 def test_gradients_of_small_steps():
     """Without a floor the stabilisers cancel, so these are the gradients of the whole function."""
     given = [x[:2] for x in inputs(Case("", 5, 5))]
