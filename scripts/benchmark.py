@@ -1,4 +1,4 @@
-"""python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled|pruned|pruning … ; --help."""
+"""python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled|maps|pruned|pruning … ; --help."""
 
 from manyheads.measure.command import main
 

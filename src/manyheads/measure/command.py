@@ -1,12 +1,13 @@
-"""`python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled|pruned|pruning KEY=VALUE …`."""
+"""`python scripts/benchmark.py NAME KEY=VALUE …`, NAME one of `KINDS`; `--help` tells what each measures."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from manyheads.config.arguments import guarded, parse
 from manyheads.config.names import did_you_mean
@@ -66,6 +67,18 @@ class Estimate:
     """
 
     only: str | None = field(default=None, metadata={"help": "a part of the cases' names; null: all"})
+    output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures, and a table beside it"})
+
+
+@dataclass(frozen=True)
+class Maps:
+    """How far attention maps are from the weights that `reference` writes down in float64, by attention and mask."""
+
+    attentions: str = field(default="all", metadata={"help": "names, with commas"})
+    length: int = field(default=200, metadata={"help": "tokens"})
+    head_dim: int = field(default=32, metadata={"help": "numbers of a head"})
+    dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata={"help": "of queries and keys"})
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata={"help": "where it computes"})
     output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures, and a table beside it"})
 
 
@@ -136,6 +149,16 @@ def _estimate(asked: Estimate, overrides: list[str]) -> dict[str, Any]:
     return estimate(asked.only, overrides)
 
 
+def _maps(asked: Maps, overrides: list[str]) -> dict[str, Any]:
+    import torch
+
+    from manyheads.measure.maps import maps
+
+    device = asked.device if asked.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    names = [] if asked.attentions == "all" else asked.attentions.split(",")
+    return maps(names, asked.length, asked.head_dim, asked.dtype, device)
+
+
 def _compiled(asked: Compiled, overrides: list[str]) -> dict[str, Any]:
     from manyheads.measure.compiled import figures
 
@@ -171,6 +194,7 @@ KINDS: dict[str, Kind] = {
     "reading": (Reading, _reading, lambda argument: argument not in ("--help", "-h")),
     "estimate": (Estimate, _estimate, lambda argument: argument not in ("--help", "-h")),
     "compiled": (Compiled, _compiled, lambda argument: False),
+    "maps": (Maps, _maps, lambda argument: False),
     "pruned": (Pruned, _pruned, lambda argument: False),
     "pruning": (Pruning, _pruning, lambda argument: argument not in ("--help", "-h")),
     "attention": (Attention, _attention, lambda argument: "." in argument.partition("=")[0] and "=" in argument),
@@ -190,3 +214,9 @@ def _publish(figures: dict[str, Any], output: Path | None, argv: list[str]) -> N
             from manyheads.measure.estimate import markdown
 
             atomic.write_text(output.with_suffix(".md"), markdown(content))
+        if argv[0] == "maps":
+            from manyheads.measure.maps import markdown as table
+
+            interpreted = "TRITON_INTERPRET=1 " if os.environ.get("TRITON_INTERPRET") == "1" else ""
+            command = f"{interpreted}python scripts/benchmark.py {' '.join(argv)}"
+            atomic.write_text(output.with_suffix(".md"), table(content, command))
