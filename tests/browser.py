@@ -68,7 +68,10 @@ class Page:
 
     def picture(self, path: Path) -> Path:
         """The whole page as PNG, also what lies below the window's edge."""
-        asked = {"format": "png", "captureBeyondViewport": True}
+        self.wait("document.readyState === 'complete' && document.documentElement.scrollWidth > 0")
+        size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        asked = {"format": "png", "captureBeyondViewport": True, "clip": clip}
         shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", asked)
         path.write_bytes(base64.b64decode(shot["data"]))
         return path

@@ -112,7 +112,7 @@ def _wordy(table: Table) -> list[str]:
 def _cell(cell: Cell) -> str:
     marks = cell.note.split(", ") if cell.note else []
     tags = [f'<span class="tag {escape(mark)}">{escape(mark)}</span>' for mark in marks]
-    return escape(cell.text) + "".join(tags)
+    return escape(cell.text) + (f'<div class="tags">{" · ".join(tags)}</div>' if tags else "")
 
 
 def _p(words: str, kind: str = "") -> str:

@@ -121,7 +121,9 @@ def _warnings(section: Section) -> list[str]:
         which = "No attention" if len(section.beaten) == len(section.quality) else f"{_listed(section.beaten)}"
         does = "does better than" if len(section.beaten) == len(section.quality) else "did not do better than"
         told = (
-            "nothing here says much about attention yet" if which == "No attention" else "they have not learnt the task"
+            "nothing here says much about attention yet"
+            if which == "No attention"
+            else "too little was learnt there to judge by"
         )
         found.append(f"{which} {does} the baseline {name} ({metrics.figure(value)}): {told}.")
     short = [group for group in section.groups if len(group.finished) < len(group.runs)]
