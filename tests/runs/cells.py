@@ -18,6 +18,7 @@ TINY = {
         "task.baselines=false",
     ),
     "timeseries": ("data.history=48", "data.horizon=24", "data.batch=64", "data.every=40", "task.baselines=false"),
+    "formal_language": ("data.words=300", "data.tests=20", "data.longest=12", "data.batch_tokens=256"),
     "language_model": (
         "data.stories=60",
         "data.vocabulary=300",

@@ -30,6 +30,8 @@ def predicted(kind, folder):
         given.write_text("\n".join(["time,temp,dewp,humid,wind_speed,visib", *hours]) + "\n")
     elif kind == "clinical_long":
         given.write_text("name,text\nfirst,No finding today.\nsecond,Pain since Monday.\n")
+    elif kind == "formal_language":
+        given.write_text("0110\n1\n")
     else:
         given.write_text("The dog sleeps.\nA cat sleeps.\n")
     done = command.run("scripts/predict.py", f"run={folder}", f"input={given}", "tokens=3", cwd=folder.parent)

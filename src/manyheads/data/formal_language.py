@@ -162,8 +162,8 @@ class FormalLanguageData(LightningDataModule):
             (counts < 1, "data.words and data.tests have to be 1 or more"),
             (
                 smallest <= self.longest,
-                f"data.batch_tokens and data.evaluation_batch_tokens have to hold a word of data.longest={self.longest} "
-                f"and its ⟨bos⟩, and the smaller is {smallest}: raise it",
+                f"data.batch_tokens and data.evaluation_batch_tokens have to hold words of data.longest={self.longest} "
+                f"with their ⟨bos⟩, and the smaller is {smallest}: raise it",
             ),
         ):
             if wrong:

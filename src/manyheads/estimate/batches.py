@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from manyheads.data.batch import Batch, PairBatch
 from manyheads.data.documents.batch import DocumentBatch
+from manyheads.data.formal.batch import WordBatch
 from manyheads.data.series.batch import SeriesBatch
 from manyheads.data.stream.batch import TextBatch
 
@@ -82,6 +83,13 @@ def _(batch: DocumentBatch, rows: int, length: int) -> DocumentBatch:
         index=torch.arange(documents), tokens=rows * length, ids=ids, lengths=torch.full((rows,), length),
         document=which, place=place, labels=labels,
     )  # fmt: skip
+
+
+@resized.register
+def _(batch: WordBatch, rows: int, length: int) -> WordBatch:
+    ids = torch.ones(rows, length, dtype=torch.int64)
+    full, labels = torch.full((rows,), length), torch.zeros_like(ids)
+    return WordBatch(index=torch.arange(rows), tokens=rows * length, ids=ids, lengths=full, labels=labels)
 
 
 @resized.register

@@ -31,6 +31,7 @@ READS = {
     "clinical_long": (
         "read", "longest", "chunk", "overlap", "boundaries", "question", "lowercase", "multilabel", "batch_tokens",
     ),
+    "formal_language": ("language", "kinds", "depth"),
     "timeseries": ("history", "horizon", "missing", "calendar", "season", "target", "known", "quantiles"),
 }  # fmt: skip
 """Settings of the data that say how raw input is cut and ordered; none names a place on the machine."""

@@ -6,6 +6,7 @@
 | translation, language_model | decoder_only | tokens (b, n) | logits (b, n, words) |
 | clinical_long | all | ids (c, n), lengths (c,), document (c,), place (c,) | scores (b, labels), as logits |
 | timeseries | all | history (b, l, channels), and known (b, l + h, f) if any | forecast (b, h, channels, q) |
+| formal_language | all | tokens (b, n), lengths (b,) | logits (b, n, labels) |
 
 Padding stands on the right. In a history NaN is a missing value; values are scaled as scaling.json says.
 """
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from manyheads.model.documents import DocumentModel
 from manyheads.model.forecaster import Forecaster
+from manyheads.model.labeller import Labeller
 from manyheads.model.shapes import EncoderDecoder
 
 Free = dict[str, dict[int, str]]
@@ -76,6 +78,17 @@ class Documents(Entry):
         return self.model(SimpleNamespace(**batch)).scores
 
 
+class Words(Entry):
+    """Words of a formal language, to the scores of the label of each prefix."""
+
+    def __init__(self, model: Labeller) -> None:
+        free = {"tokens": {0: "batch", 1: "length"}, "lengths": {0: "batch"}}
+        super().__init__(model, tuple(free), free, "logits")
+
+    def forward(self, tokens: Int[Tensor, "b n"], lengths: Int[Tensor, "b"]) -> Float[Tensor, "b n labels"]:
+        return self.model.head(self.model(tokens, lengths))
+
+
 class History(Entry):
     """A history, to its forecast; every window has the length that the model was trained on."""
 
@@ -98,5 +111,5 @@ class History(Entry):
 
 def entry(model: nn.Module) -> Entry:
     """The one that fits a model."""
-    kinds = {DocumentModel: Documents, Forecaster: History, EncoderDecoder: Pairs}
+    kinds = {DocumentModel: Documents, Forecaster: History, EncoderDecoder: Pairs, Labeller: Words}
     return kinds.get(type(model), Stream)(model)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from manyheads.data.base import DataSpec, DocumentSpec, SeriesSpec, TokenSpec
+from manyheads.data.base import DataSpec, DocumentSpec, SeriesSpec, TokenSpec, WordSpec
 from manyheads.export.entries import Entry, Pairs
 
 MISSING = -1.5
@@ -43,6 +43,8 @@ def draw(entry: Entry, spec: DataSpec, size: Size, seed: int) -> tuple[Tensor, .
         return _windows(entry, spec, size, dice)
     if isinstance(spec, DocumentSpec):
         return _chunks(spec, size, dice)
+    if isinstance(spec, WordSpec):
+        return _words(spec, spec.source_vocabulary, (size.rows, size.length), dice), _lengths(size, dice)
     source = _words(spec, spec.source_vocabulary, (size.rows, size.length), dice)
     if not isinstance(entry, Pairs):
         return (source,)

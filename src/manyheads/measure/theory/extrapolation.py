@@ -1,4 +1,4 @@
-"""`benchmark.py extrapolation`: language models trained on rows of one length, which then read up to four times as much.
+"""`benchmark.py extrapolation`: language models trained on rows of one length, which then read up to four times it.
 
 What is scored are the first tokens of test documents, each read from its beginning, so that a token at place p has p
 tokens before it. Beside each model stands the same model that forgets all at every multiple of the trained length:
