@@ -1,4 +1,4 @@
-"""python scripts/benchmark.py pipeline|decoding|attention|reading|estimate|compiled|maps|pruned|pruning … ; --help."""
+"""python scripts/benchmark.py NAME KEY=VALUE …; --help lists what can be measured."""
 
 from manyheads.measure.command import main
 

@@ -15,6 +15,7 @@ from manyheads.config.threads import calm_threads
 from manyheads.errors import UserError
 from manyheads.measure.attention.asked import Attention
 from manyheads.measure.pruned.asked import Pruned, Pruning, numbers
+from manyheads.measure.theory.asked import Extrapolation, Formal
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,18 @@ class Estimate:
 
     only: str | None = field(default=None, metadata={"help": "a part of the cases' names; null: all"})
     output: Path | None = field(default=None, metadata={"help": "a JSON file for the figures, and a table beside it"})
+
+
+@dataclass(frozen=True)
+class Pronouns:
+    """In which head of a run's model a pronoun looks at what it speaks of; a report in the run's folder."""
+
+    run: Path = field(metadata={"help": "a run's folder"})
+    each: int = field(default=200, metadata={"help": "sentences of each kind"})
+    seed: int = field(default=0, metadata={"help": "of which sentences are taken"})
+    checkpoint: Literal["best", "last"] = field(default="best", metadata={"help": "which weights"})
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata={"help": "where it computes"})
+    output: Path | None = field(default=None, metadata={"help": "a further JSON file for the figures"})
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,23 @@ def _estimate(asked: Estimate, overrides: list[str]) -> dict[str, Any]:
     return estimate(asked.only, overrides)
 
 
+def _pronouns(asked: Pronouns, overrides: list[str]) -> None:
+    """Writes into the run's folder, and to `output`."""
+    from manyheads import atomic
+    from manyheads.load import load_run
+    from manyheads.measure.pronouns.probe import probe
+    from manyheads.measure.pronouns.report import publish, words
+
+    if asked.each < 8:
+        raise UserError(f"each={asked.each} is too few to choose a head on one half and judge it on the other: set 8.")
+    run = load_run(asked.run, asked.checkpoint, asked.device)
+    found = {"run": str(asked.run), **probe(run, asked.each, asked.seed)}
+    publish(found, asked.run, f"python scripts/benchmark.py pronouns run={asked.run} each={asked.each}")
+    print(f"{words(found)}\nThe table of all heads: {asked.run / 'pronouns.md'}")
+    if asked.output is not None:
+        atomic.write_text(asked.output, json.dumps(found, indent=2) + "\n")
+
+
 def _maps(asked: Maps, overrides: list[str]) -> dict[str, Any]:
     import torch
 
@@ -185,6 +215,20 @@ def _pruning(asked: Pruning, overrides: list[str]) -> None:
     benchmark(asked, overrides)
 
 
+def _formal(asked: Formal, overrides: list[str]) -> None:
+    """Writes a folder of figures, and a table, curves and the numbers of them."""
+    from manyheads.measure.theory.formal import formal
+
+    formal(asked, overrides)
+
+
+def _extrapolation(asked: Extrapolation, overrides: list[str]) -> None:
+    """Writes a folder of figures, and a table, curves and the numbers of them."""
+    from manyheads.measure.theory.extrapolation import extrapolation
+
+    extrapolation(asked, overrides)
+
+
 Kind = tuple[type, Callable[[Any, list[str]], dict[str, Any] | None], Callable[[str], bool]]
 """Its arguments, what it does, and which other arguments it hands on as overrides of a config."""
 
@@ -194,9 +238,12 @@ KINDS: dict[str, Kind] = {
     "reading": (Reading, _reading, lambda argument: argument not in ("--help", "-h")),
     "estimate": (Estimate, _estimate, lambda argument: argument not in ("--help", "-h")),
     "compiled": (Compiled, _compiled, lambda argument: False),
+    "pronouns": (Pronouns, _pronouns, lambda argument: False),
     "maps": (Maps, _maps, lambda argument: False),
     "pruned": (Pruned, _pruned, lambda argument: False),
     "pruning": (Pruning, _pruning, lambda argument: argument not in ("--help", "-h")),
+    "formal": (Formal, _formal, lambda argument: "." in argument.partition("=")[0] and "=" in argument),
+    "extrapolation": (Extrapolation, _extrapolation, lambda argument: "." in argument.partition("=")[0]),
     "attention": (Attention, _attention, lambda argument: "." in argument.partition("=")[0] and "=" in argument),
 }
 
