@@ -53,8 +53,9 @@ def shortened(command: str, folder: Path) -> list[str]:
 
 
 def _named(word: str, folder: Path) -> str:
-    key, _, value = re.sub(r"\b(FOLDER|RUN)\b", str(folder), word).partition("=")
-    return word if not value else f"{key}={value.split(',')[-1] if key in FIRST else value}"
+    named = re.sub(r"\b(FOLDER|RUN)\b", str(folder), word)
+    key, _, value = named.partition("=")
+    return named if not value else f"{key}={value.split(',')[-1] if key in FIRST else value}"
 
 
 def _sizes(said: list[str]) -> list[str]:

@@ -42,6 +42,9 @@ def test_a_failed_job_is_told_and_tried_again_and_the_others_are_left_alone(fold
     assert statuses(folder / "s") == {0: "finished", 1: "failed", 2: "failed", 3: "finished"}
     assert metrics(folder / "s")[2]["reason"] == "killed by SIGKILL (out of memory?)"
     assert "seed 1 begins" in (folder / "s" / "0" / "output.log").read_text()
+    assert f"The report is {folder}/s/report.html" in out
+    assert "the seed 2 fails" in (folder / "s" / "report.md").read_text()
+    assert (folder / "s" / "report.csv").exists()
 
     before = metrics(folder / "s")
     code, _, _ = run(folder, "resume=s", "sweep.jobs=4")

@@ -33,6 +33,7 @@ NO_DIFFERENCE = (
 
 IN_THE_NAME = ("data", "model", "attention", "position")
 
+UNKNOWN = "unknown"
 COPIES = ("model.attention", "model.position", "model.cross_attention", "attentions", "callbacks.")
 """Where other keys' values are repeated."""
 
@@ -123,7 +124,7 @@ def _differing(settings: list[dict[str, Any]], keys: list[str]) -> list[str]:
 
 def _label(settings: dict[str, Any], differ: list[str]) -> str:
     said = [key for key in differ if key != "attention" and settings.get(key) is not None]
-    return " ".join([str(settings["attention"]), *(f"{_short(key, differ)}={_text(settings[key])}" for key in said)])
+    return " ".join([str(settings["attention"] or UNKNOWN), *(f"{_short(key, differ)}={_text(settings[key])}" for key in said)])
 
 
 def _flat(config: Any, place: str = "") -> dict[str, Any]:
@@ -166,7 +167,7 @@ def _asked(run: Run) -> dict[str, Any]:
 
 def _titles(kept: list[list[Run]]) -> list[str]:
     """The data, where they are from, and of several sections what tells them apart."""
-    names = [str(runs[0].found.get("data")) for runs in kept]
+    names = [str(runs[0].found.get("data") or UNKNOWN) for runs in kept]
     asked = [_asked(runs[0]) for runs in kept]
     return [_title(n, names, asked) for n in range(len(kept))]
 

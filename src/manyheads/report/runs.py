@@ -134,7 +134,7 @@ def _read(folder: Path, name: str) -> Run:
         return Run(folder, name, unreadable=f"it ended before it wrote metrics.json{_last_line(folder)}")
     except (OSError, ValueError) as problem:
         return Run(folder, name, unreadable=f"metrics.json is damaged ({_short(problem)})")
-    if not isinstance(found, dict) or not {"status", "data", "attention"} <= set(found):
+    if not isinstance(found, dict) or "status" not in found:
         return Run(folder, name, unreadable="metrics.json is not that of a run")
     config, overrides, hydra = (_yaml(folder / part) for part in ("config.yaml", "overrides.yaml", ".hydra/hydra.yaml"))
     told = _json(folder / "environment.json").get("command")
