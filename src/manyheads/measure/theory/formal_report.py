@@ -102,7 +102,7 @@ def markdown(groups: list[Group], sentences: list[str], asked: Formal) -> str:
         "# Formal languages by length",
         "",
         "Share of words recognised, mean of those in the language and of others that nearly are (guessing: 0.5).",
-        "Columns are lengths, in multiples of the longest trained word; the last one is the share of labels that are right.",
+        "Columns are lengths, in multiples of the longest trained word; the last one is the share of right labels.",
         f"{asked.steps} steps, seeds {asked.seeds}.",
         "",
         *[f"- {line.strip()}" for line in sentences],
