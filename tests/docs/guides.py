@@ -12,6 +12,15 @@ LAYERS = {"translation": ("encoder_layers", "decoder_layers")}
 SHORT = {
     "train.py": ("trainer.max_epochs=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
     "scripts/prune.py": ("trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
+    "scripts/benchmark.py formal": (
+        "steps=2",
+        "languages=dyck",
+        "attentions=dense",
+        "positions=rope",
+        "layers=1",
+        "data.words=300",
+    ),
+    "scripts/benchmark.py extrapolation": ("steps=2", "positions=learned", "data.stories=200"),
     "scripts/benchmark.py pruned": ("lengths=8", "batches=1", "rounds=2"),
     "scripts/benchmark.py pruning": ("baselines=none", "trainer.limit_val_batches=1"),
 }
