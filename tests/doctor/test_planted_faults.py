@@ -162,7 +162,7 @@ def some(begin: int, end: int) -> list[tuple[str, str]]:
 
 
 def test_a_path_that_is_not_there_and_what_would_be_read_instead(tmp_path):
-    found, wrong = checked(f"data.path={tmp_path}/nowhere", "data.pairs=300", folder=tmp_path)
+    found, wrong = checked(f"data.path={tmp_path}/nowhere", folder=tmp_path)
     assert "there is no such file or folder" in wrong[0]
     assert found.checks == []
 
@@ -245,13 +245,12 @@ def test_values_that_are_missing_and_a_channel_that_never_moves(tmp_path):
 
 @pytest.mark.slow
 def test_too_little_memory_is_red_and_says_what_fits(tmp_path, monkeypatch):
-    overrides = [*TINY, *SMALL, "data.pairs=200"]
+    overrides = [*TINY, *SMALL, "data.pairs=500"]
     cfg = ready(overrides, str(tmp_path))
     given = read_data(cfg, overrides, str(tmp_path))
-    task, cfg, _ = make_task(overrides, str(tmp_path), given.data.spec)
     monkeypatch.setattr(estimate, "memory", lambda device: 1 << 20)
     found = Findings()
-    speed.speed(given.data, task, cfg, found)
+    speed.memory(given.data, cfg, found)
     assert named(found, "memory").light == "red"
     assert "data.batch_tokens" in named(found, "memory").sentence or "smaller model" in named(found, "memory").sentence
 

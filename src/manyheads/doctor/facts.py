@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from manyheads.data.clinical import ClinicalLongData
+from manyheads.data.formal_language import FormalLanguageData
 from manyheads.data.language_model import LanguageModelData
 from manyheads.data.timeseries import TimeSeriesData
 from manyheads.data.translation import TranslationData
@@ -91,6 +92,13 @@ def _(data: LanguageModelData) -> Facts:
     }
     ends = np.asarray(stores["train"].ends)
     return Facts({name: len(store) for name, store in stores.items()}, "documents", np.diff(ends, prepend=0), keys=keys)
+
+
+@facts.register
+def _(data: FormalLanguageData) -> Facts:
+    keys = {name: data.words(name) for name in ("train", "val", "test")}
+    lengths = np.array([len(word) for word in keys["train"]])
+    return Facts({name: len(of) for name, of in keys.items()}, "words", lengths, "symbols", keys=_few(keys))
 
 
 @facts.register

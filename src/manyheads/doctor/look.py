@@ -20,7 +20,7 @@ from manyheads.doctor.heard import hearing
 from manyheads.doctor.kernels import kernels
 from manyheads.doctor.lengths import by_length
 from manyheads.doctor.making import Read, make_task, read_data, ready
-from manyheads.doctor.speed import speed
+from manyheads.doctor.speed import memory, times
 from manyheads.doctor.typed import read
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
@@ -75,7 +75,7 @@ def _data_and_model(cfg: DictConfig, overrides: list[str], cache: str, found: Fi
     begun = time.perf_counter()
     given = read_data(cfg, overrides, cache)
     for sentence in given.wrong:
-        found.add("data", "unreadable rows" if not given.borrowed else "unreadable", "red", sentence)
+        found.add("data", "not read" if given.borrowed else "rows not read", "red", sentence)
     if given.data is None:
         return
     if given.borrowed:
@@ -124,9 +124,14 @@ def _trust(task: LightningModule, cfg: DictConfig, found: Findings) -> None:
 
 
 def _costs(data: LightningDataModule, task: LightningModule, cfg: DictConfig, found: Findings) -> None:
+    """Times are taken of a run that can begin: those of another one would be told of nothing."""
     try:
-        speed(data, task, cfg, found)
-        by_length(data, cfg, found)
+        foreseen = memory(data, cfg, found)
+        if found.sick:
+            found.add("speed", "times", "yellow", "Not measured: mend what is wrong first.")
+        else:
+            times(data, task, cfg, foreseen, found)
+            by_length(data, cfg, found)
     except UserError as problem:
         found.add("speed", "steps", "red", str(problem))
 

@@ -24,25 +24,30 @@ STEPS = 6
 """Of the run's own batches; the first is not counted."""
 
 
-def speed(data: LightningDataModule, task: LightningModule, cfg: DictConfig, found: Findings) -> None:
+def memory(data: LightningDataModule, cfg: DictConfig, found: Findings) -> Estimate | None:
+    """None where nobody can imagine a step."""
     try:
         estimator = Estimator(cfg, data, device_of(cfg))
         foreseen = estimator.estimate()
     except NotImplementedError as problem:
         found.add(SECTION, "memory", "yellow", f"It cannot be foretold: {problem}.")
-        return
+        return None
     facts = {"needed": foreseen.peak, "free": foreseen.available}
     if foreseen.lacks:
         found.add(SECTION, "memory", "red", refusal(foreseen, estimator.fits(foreseen)), **facts)
-        return
-    words = f"The largest batch takes {size(foreseen.peak)} of the {size(foreseen.available)} that are free."
-    found.add(SECTION, "memory", "green" if foreseen.peak < ROOM * foreseen.available else "yellow", words, **facts)
-    _time(data, task, cfg, foreseen, found)
+    else:
+        words = f"The largest batch takes {size(foreseen.peak)} of the {size(foreseen.available)} that are free."
+        light = "green" if foreseen.peak < ROOM * foreseen.available else "yellow"
+        found.add(SECTION, "memory", light, words, **facts)
+    return foreseen
 
 
-def _time(
-    data: LightningDataModule, task: LightningModule, cfg: DictConfig, foreseen: Estimate, found: Findings
+def times(
+    data: LightningDataModule, task: LightningModule, cfg: DictConfig, foreseen: Estimate | None, found: Findings
 ) -> None:
+    """Of a step, and of the whole run where the estimate knows its steps."""
+    if foreseen is None:
+        return
     slow = foreseen.step_seconds > PATIENCE
     seconds = foreseen.step_seconds
     words = f"A batch takes about {seconds:.0f} s by the estimate, too long to be tried."
