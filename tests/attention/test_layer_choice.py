@@ -38,6 +38,16 @@ def test_the_chosen_attention_keeps_what_was_set_in_it():
     assert [layer.attention.kv_heads for layer in model.modules() if type(layer) is SelfAttention] == [4, 2, 4, 2, 4]
 
 
+def test_what_was_typed_counts_more_than_what_a_recipe_means_by_the_name():
+    typed = ("experiment=demo", "attention.pattern.width=7")
+    for overrides, width in ((typed, 7), (typed[:1], 16)):
+        cfg = compose(["attention=sliding_window", *overrides])
+        # Of a run; a config that is composed alone knows no choices.
+        cfg.layers_attention = ["sliding_window"]
+        name_layers(cfg, "sliding_window", overrides)
+        assert cfg.attentions.sliding_window.pattern.width == width
+
+
 def test_another_attention_between_sequences():
     model, cfg = made("cross_attention=gqa")
     kinds = [(type(layer), layer.attention.kv_heads) for layer in model.modules() if hasattr(layer, "attention")]

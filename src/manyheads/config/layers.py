@@ -11,6 +11,7 @@ from manyheads.config.check import check
 from manyheads.config.compose import compose
 from manyheads.config.joined import joined
 from manyheads.config.places import conf_folder
+from manyheads.config.sweeps import key_of
 from manyheads.errors import UserError
 
 
@@ -26,12 +27,22 @@ def name_layers(cfg: DictConfig, chosen: str | None = None, overrides: Sequence[
     for name in named(cfg):
         if "_target_" not in known.get(name, {}):
             whole = OmegaConf.to_container(cfg.attention if name == chosen else _composed(name))
-            known[name] = OmegaConf.merge(whole, known.get(name, {}))
+            typed = _typed(cfg, overrides) if name == chosen else {}
+            known[name] = OmegaConf.merge(whole, known.get(name, {}), typed)
     if known:
         OmegaConf.set_struct(cfg, False)
         cfg.attentions = {name: OmegaConf.to_container(node) for name, node in known.items()}
         OmegaConf.set_struct(cfg, True)
         check(cfg)
+
+
+def _typed(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """What the command line said of `attention` itself: that counts more than what a recipe has under `attentions`."""
+    found = OmegaConf.create()
+    for key in (key_of(override) for override in overrides):
+        if key.startswith("attention."):
+            OmegaConf.update(found, key.removeprefix("attention."), OmegaConf.select(cfg, key), force_add=True)
+    return found
 
 
 def _refuse(cfg: DictConfig, chosen: str | None, overrides: Sequence[str]) -> None:

@@ -124,7 +124,9 @@ def _differing(settings: list[dict[str, Any]], keys: list[str]) -> list[str]:
 
 def _label(settings: dict[str, Any], differ: list[str]) -> str:
     said = [key for key in differ if key != "attention" and settings.get(key) is not None]
-    return " ".join([str(settings["attention"] or UNKNOWN), *(f"{_short(key, differ)}={_text(settings[key])}" for key in said)])
+    return " ".join(
+        [str(settings["attention"] or UNKNOWN), *(f"{_short(key, differ)}={_text(settings[key])}" for key in said)]
+    )
 
 
 def _flat(config: Any, place: str = "") -> dict[str, Any]:

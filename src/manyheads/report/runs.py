@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -145,8 +146,15 @@ def _read(folder: Path, name: str) -> Run:
         config=config if isinstance(config, dict) else {},
         overrides=tuple(map(str, overrides)) if isinstance(overrides, list) else (),
         choices=_within(hydra, "hydra.runtime.choices") or {},
-        command=told if isinstance(told, str) else None,
+        command=_command(told, overrides),
     )
+
+
+def _command(told: Any, overrides: Any) -> str | None:
+    """As it was typed; of a run that was gone on with, what began it."""
+    if isinstance(overrides, list) and (not isinstance(told, str) or " resume=" in told):
+        return shlex.join(["python", "train.py", *map(str, overrides)])
+    return told if isinstance(told, str) else None
 
 
 def _last_line(folder: Path) -> str:
