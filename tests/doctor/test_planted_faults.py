@@ -7,6 +7,7 @@ from unittest import mock
 
 import pandas as pd
 import pytest
+import torch
 
 from manyheads.attention.softmax import Softmax
 from manyheads.data.base import TokenSpec
@@ -103,6 +104,14 @@ def test_spinning_threads_half_precision_and_a_folder_that_is_none(tmp_path):
     assert "paths.outputs" in named(found, "disk").sentence
     assert named(found, "versions").light == "green"
     assert not list(tmp_path.glob("**/runs"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there():
+    found = Findings()
+    environment(typed.composed(["trainer=gpu"])[0], found, waits=None)
+    assert named(found, "device").light == "red"
+    assert "trainer=cpu" in named(found, "device").sentence
 
 
 @pytest.mark.parametrize(("strict", "light"), [("false", "yellow"), ("true", "red")])

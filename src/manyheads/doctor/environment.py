@@ -35,8 +35,15 @@ def environment(cfg: DictConfig, found: Findings, waits: str | None) -> None:
     _precision(cfg, found)
     _threads(found, waits)
     _disk(cfg, found)
-    free = memory(device_of(cfg))
-    found.add(SECTION, "memory", "green" if free > LITTLE else "yellow", f"{size(free)} of memory are free.", free=free)
+    _memory(device_of(cfg), found)
+
+
+def _memory(device: torch.device, found: Findings) -> None:
+    if device.type == "cuda" and not torch.cuda.is_available():
+        device = torch.device("cpu")
+    free = memory(device)
+    light = "green" if free > LITTLE else "yellow"
+    found.add(SECTION, "memory", light, f"{size(free)} of memory are free on the {device.type}.", free=free)
 
 
 def _versions(found: Findings) -> None:
