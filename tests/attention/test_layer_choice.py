@@ -42,10 +42,9 @@ def test_what_was_typed_counts_more_than_what_a_recipe_means_by_the_name():
     typed = ("experiment=demo", "attention.pattern.width=7")
     for overrides, width in ((typed, 7), (typed[:1], 16)):
         cfg = compose(["attention=sliding_window", *overrides])
-        # Of a run; a config that is composed alone knows no choices.
-        cfg.layers_attention = ["sliding_window"]
         name_layers(cfg, "sliding_window", overrides)
-        assert cfg.attentions.sliding_window.pattern.width == width
+        assert cfg.attention.pattern.width == cfg.model.attention.pattern.width == width
+        assert cfg.attention._target_.endswith("Softmax")
 
 
 def test_another_attention_between_sequences():

@@ -18,17 +18,19 @@ from manyheads.errors import UserError
 def name_layers(cfg: DictConfig, chosen: str | None = None, overrides: Sequence[str] = ()) -> None:
     """Puts the config of each attention that `layers_attention` and `cross_attention` name under `attentions`.
 
-    `chosen` is the name of `attention`, which keeps what the command line set in it. Single values of the others stand
-    under `attentions` before (+attentions.sliding_window.pattern.width=64), and a resumed run has all of them there.
+    `chosen` is the name of `attention`, which takes what stands under its name there, too, as a recipe puts it, and
+    keeps what the command line set in it. Single values of the others stand under `attentions` before
+    (+attentions.sliding_window.pattern.width=64), and a resumed run has all of them there.
     Raises UserError for names that are not there and for what no layer would use.
     """
     _refuse(cfg, chosen, overrides)
     known = dict(cfg.attentions or {})
+    if chosen in known:
+        cfg.attention = OmegaConf.merge(cfg.attention, known[chosen], _typed(cfg, overrides))
     for name in named(cfg):
         if "_target_" not in known.get(name, {}):
             whole = OmegaConf.to_container(cfg.attention if name == chosen else _composed(name))
-            typed = _typed(cfg, overrides) if name == chosen else {}
-            known[name] = OmegaConf.merge(whole, known.get(name, {}), typed)
+            known[name] = OmegaConf.merge(whole, known.get(name, {}))
     if known:
         OmegaConf.set_struct(cfg, False)
         cfg.attentions = {name: OmegaConf.to_container(node) for name, node in known.items()}
