@@ -12,9 +12,9 @@ LONGEST = 80
 
 LAYOUT: dict[str, dict[str, list[Any]]] = {
     "quality": {
-        "loss": ["Multiline", ["train/loss_epoch$", "val/loss$"]],
-        "scores": ["Multiline", ["val/(bleu|chrf|accuracy|f1_macro|f1_micro|auroc)$"]],
-        "errors": ["Multiline", ["val/(mse|mae|crps|perplexity|bits_per_byte)$"]],
+        "loss of validations": ["Multiline", ["val/loss$"]],
+        "score: higher is better": ["Multiline", ["val/(bleu|f1_macro)$"]],
+        "error: lower is better": ["Multiline", ["val/(mse|bits_per_byte)$"]],
     },
     "training": {
         "loss of steps": ["Multiline", ["train/loss$"]],
@@ -27,7 +27,7 @@ LAYOUT: dict[str, dict[str, list[Any]]] = {
     },
     "pruning": {"asked for, and gone": ["Multiline", ["pruning/(asked|gone)$"]]},
 }
-"""Charts of the tab Custom Scalars, by heading; tags are regular expressions."""
+"""Charts of the tab Custom Scalars, by heading, with a line for each run; tags are regular expressions."""
 
 
 class Board(TensorBoardLogger):
