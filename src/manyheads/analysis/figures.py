@@ -58,10 +58,10 @@ def _grid(one: Map, heads: int) -> tuple["Figure", np.ndarray]:
     columns = min(COLUMNS, heads)
     rows = -(-heads // columns)
     tall, wide = (_side(len(edges) - 1, edges[-1]) for edges in (one.rows, one.columns))
-    width, height = (wide + 0.15) * columns + 0.8, (tall + 0.3) * rows + 1.0
+    width, height = (wide + 0.15) * columns + 0.8, (tall + 0.3) * rows + 1.15
     figure = Figure(figsize=(width, height))
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    edge = {"left": 0.7 / width, "right": 1 - 0.1 / width, "top": 1 - 0.5 / height, "bottom": 0.6 / height}
+    edge = {"left": 0.7 / width, "right": 1 - 0.1 / width, "top": 1 - 0.5 / height, "bottom": 0.75 / height}
     figure.subplots_adjust(**edge, wspace=0.15 / wide, hspace=0.3 / tall)
     return figure, axes
 
@@ -79,7 +79,7 @@ def _panel(at: "Axes", one: Map, head: int) -> None:
     at.add_collection(LineCollection(outline(one.seen[head]), colors="tab:orange", linewidths=0.7))
     far = "" if one.distance is None else f", {one.distance[head]:.3g} away"
     at.set_title(f"head {one.heads[head]}: {one.effective[head]:.3g} keys{far}", fontsize=7)
-    at.tick_params(labelsize=5, length=1.5)
+    at.tick_params(labelsize=6, length=1.5)
 
 
 def outline(seen: Bool[np.ndarray, "y x"]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
@@ -98,9 +98,9 @@ def _ticks(axes: np.ndarray, one: Map, labels: tuple[list[str], list[str]]) -> N
     axes[0][0].set_xticks(*_places(one.columns, labels[1]))
     for at in axes[-1]:
         at.tick_params(axis="x", rotation=90)
-        at.set_xlabel("keys", fontsize=6)
+        at.set_xlabel("keys", fontsize=7)
     for row in axes:
-        row[0].set_ylabel("queries", fontsize=6)
+        row[0].set_ylabel("queries", fontsize=7)
 
 
 def _places(edges: Int[np.ndarray, "y1"], labels: list[str]) -> tuple[list[int], list[str]]:

@@ -59,6 +59,7 @@ def summed(given: list[Answer]) -> dict[str, Any]:
 def _best(given: list[Answer]) -> dict[str, Any]:
     """The head that prefers the right noun most often in one half, and how often it does in the other."""
     halves: list[dict[tuple[str, int], list[bool]]] = [{}, {}]
+    fours = {(answer.sentence.kind, answer.sentence.four) for answer in given if answer.sentence.four % 2}
     for answer in given:
         halves[answer.sentence.four % 2].setdefault((answer.attention, answer.head), []).append(answer.prefers)
     chosen, judged = halves
@@ -70,11 +71,12 @@ def _best(given: list[Answer]) -> dict[str, Any]:
         "chosen_on": _share(chosen[best]),
         "judged_on": _share(right),
         "sentences": len(right),
-        "interval": wilson(sum(right), len(right)),
+        # The four sentences of a quadruple share their words: together they count as one.
+        "interval": wilson(_share(right) * len(fours), len(fours)),
     }
 
 
-def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(right: float, count: int, z: float = 1.96) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927)."""
     if not count:
         return 0.0, 1.0

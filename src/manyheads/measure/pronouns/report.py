@@ -50,14 +50,14 @@ def draw(found: dict[str, Any]) -> "Figure":
         shares = np.full((len(names), heads), np.nan)
         for one in found["heads"]:
             shares[names.index(one["attention"]), one["head"]] = one[key]
-        shown = at.imshow(shares, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
+        at.imshow(shares, cmap={"found": "Blues", "prefers": "RdBu"}[key], vmin=0, vmax=1, alpha=0.8, aspect="auto")
         for place in np.argwhere(~np.isnan(shares)):
             at.text(*place[::-1], f"{shares[tuple(place)]:.0%}", ha="center", va="center", fontsize=7)
         at.set_title(title, fontsize=9)
         at.set_xticks(range(heads))
         at.set_yticks(range(len(names)), names)
         at.set_xlabel("head")
-    figure.colorbar(shown, label="of the sentences; the nearest noun: a half")
+    figure.suptitle("share of the sentences; the nearest noun: a half", fontsize=9)
     return figure
 
 
