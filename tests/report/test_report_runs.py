@@ -87,12 +87,14 @@ def test_what_did_not_finish_is_listed_and_not_counted(tmp_path):
     (tmp_path / "5").mkdir()
     (tmp_path / "5" / "output.log").write_text("hello\nerror: data.path is no file\nbye\n")
     content = gather([tmp_path])
-    reasons = {one.name: one.reason for one in content.unfinished}
+    reasons = {one.name: one.reason for one in content.runs if not one.finished}
     assert reasons["1"] == "the loss is NaN at step 7"
     assert "killed" in reasons["2"]
     assert "damaged" in reasons["3"]
     assert reasons["4"] == "metrics.json is not that of a run"
     assert reasons["5"].endswith("error: data.path is no file")
+    assert [one.name for one in content.unreadable] == ["3", "4", "5"]
+    assert all(f"{reason[:20]}" in markdown.page(content) for reason in reasons.values())
     assert only(content).means == {"dense": pytest.approx(0.9)}
     assert "dense 1 of 3" in " ".join(content.parts[0].words.warnings)
 
@@ -176,6 +178,15 @@ def test_several_machines_are_compared_by_arithmetic(tmp_path):
     content = gather([tmp_path])
     assert only(content).cost == "flops_per_token"
     assert "different machines" in content.parts[0].words.warnings[0]
+
+
+def test_speeds_that_differ_between_seeds_are_a_warning(tmp_path):
+    for number, (seed, speed) in enumerate([(1, 1000.0), (2, 2500.0)]):
+        run(tmp_path / str(number), "dense", seed, speed=speed)
+    run(tmp_path / "2", "linear", 1, speed=1000.0)
+    warnings = " ".join(gather([tmp_path]).parts[0].words.warnings)
+    assert "differ by up to 2.5 times between seeds" in warnings
+    assert "cost=flops_per_token" in warnings
 
 
 def test_none_beats_the_baseline(tmp_path):

@@ -29,8 +29,9 @@ class Content:
     parts: tuple[Part, ...]
 
     @cached_property
-    def unfinished(self) -> list[Run]:
-        return [run for run in self.runs if not run.finished]
+    def unreadable(self) -> list[Run]:
+        """Runs that are in no part, since nobody knows of which data they were."""
+        return [run for run in self.runs if run.unreadable is not None]
 
     @property
     def counted(self) -> str:

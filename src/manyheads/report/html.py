@@ -35,6 +35,7 @@ def _top(content: Content) -> str:
         said = _p(part.words.take) + (_p(part.words.sure) if len(content.parts) == 1 else "")
         where = "" if len(content.parts) == 1 else f'<p><a href="#part{number}">{escape(part.section.title)}</a></p>'
         lines.append(f'<div class="card answer">{said}{where}</div>')
+    lines += [_table(tables.unfinished(content.unreadable))] if content.unreadable else []
     return f"<header>{''.join(lines)}</header>"
 
 
@@ -47,7 +48,10 @@ def _part(part: Part, number: int) -> str:
         inside.append(f'<div class="figures">{"".join(figures.all_of(section))}</div>')
     if section.comparisons if section.quality else ():
         inside.append(_table(tables.comparisons(section)))
-    inside += [_table(tables.runs(section)), _commands(part), "<h3>In words</h3>"]
+    inside += [_table(tables.runs(section)), _commands(part)]
+    left = [run for run in section.runs if not run.finished]
+    inside += [_table(tables.unfinished(left))] if left else []
+    inside.append("<h3>In words</h3>")
     said = "".join(map(_p, (part.words.take, part.words.sure, part.words.surer)))
     return f'<section>{"".join(inside)}<div class="card answer">{said}</div></section>'
 
@@ -71,10 +75,8 @@ def _commands(part: Part) -> str:
 
 
 def _rest(content: Content) -> str:
-    lines = [_table(tables.unfinished(content.unfinished))] if content.unfinished else []
     machines = f" Measured on {', '.join(content.machines)}." if content.machines else ""
-    lines.append(f"<footer>{_p(f'Every number is from the folders of the runs alone.{machines}')}</footer>")
-    return "".join(lines)
+    return f"<footer>{_p(f'Every number is from the folders of the runs alone.{machines}')}</footer>"
 
 
 def _table(table: Table) -> str:
@@ -112,7 +114,8 @@ def _wordy(table: Table) -> list[str]:
 def _cell(cell: Cell) -> str:
     marks = cell.note.split(", ") if cell.note else []
     tags = [f'<span class="tag {escape(mark)}">{escape(mark)}</span>' for mark in marks]
-    return escape(cell.text) + (f'<div class="tags">{" · ".join(tags)}</div>' if tags else "")
+    # Names of runs and attentions may be long: they break where a reader would.
+    return escape(cell.text).replace("_", "_<wbr>") + (f'<div class="tags">{" · ".join(tags)}</div>' if tags else "")
 
 
 def _p(words: str, kind: str = "") -> str:

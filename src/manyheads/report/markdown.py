@@ -7,10 +7,9 @@ from manyheads.report.tables import Cell, Table
 
 def page(content: Content) -> str:
     blocks = ["# Which attention?", f"{_plain(content.counted)} · `{_code(content.root)}`"]
+    blocks += _table(tables.unfinished(content.unreadable)) if content.unreadable else []
     for part in content.parts:
         blocks += _part(part)
-    if content.unfinished:
-        blocks += _table(tables.unfinished(content.unfinished))
     if content.machines:
         blocks.append(f"Measured on {_plain(', '.join(content.machines))}.")
     return "\n\n".join(blocks) + "\n"
@@ -25,6 +24,8 @@ def _part(part: Part) -> list[str]:
     blocks += _table(tables.runs(section))
     told = [f"- {_plain(run.name)}: `{_code(run.command)}`" for run in section.runs if run.command]
     blocks += ["### Commands", "\n".join(told)] if told else []
+    left = [run for run in section.runs if not run.finished]
+    blocks += _table(tables.unfinished(left)) if left else []
     words = part.words
     return [*blocks, "### In words", f"**{_plain(words.take)}**", _plain(words.sure), _plain(words.surer)]
 

@@ -8,6 +8,10 @@ from manyheads.report.section import Section
 CLEAR = 0.05
 """p values below it are called beyond chance."""
 
+BUSY = 1.3
+"""Speeds of one attention that differ more than so many times between seeds were measured on a machine that did other
+work, too."""
+
 MOST = 12
 """Seeds that are ever advised."""
 
@@ -126,6 +130,7 @@ def _warnings(section: Section) -> list[str]:
             else "too little was learnt there to judge by"
         )
         found.append(f"{which} {does} the baseline {name} ({metrics.figure(value)}): {told}.")
+    found += _busy(section)
     short = [group for group in section.groups if len(group.finished) < len(group.runs)]
     if short:
         counts = [f"{group.label} {len(group.finished)} of {len(group.runs)}" for group in short]
@@ -136,6 +141,19 @@ def _warnings(section: Section) -> list[str]:
             f"One seed each: the spread is that over test examples ({of}), and what another seed would do is unknown."
         )
     return found
+
+
+def _busy(section: Section) -> list[str]:
+    if section.cost not in ("tokens_per_second", "train_seconds"):
+        return []
+    costs_of = [list(own.values()) for own in section.spent.values() if own and min(own.values()) > 0]
+    most = max((max(own) / min(own) for own in costs_of), default=1.0)
+    if most <= BUSY:
+        return []
+    return [
+        f"Speeds of the same attention differ by up to {most:.1f} times between seeds: the machine did other work, "
+        "too, so that time says little here. Arithmetic does not depend on that: report with cost=flops_per_token."
+    ]
 
 
 def _unit(section: Section) -> str:
