@@ -48,7 +48,7 @@ def _draw(asked: Predict, run: "Loaded", passes: "Iterator[Pass]") -> None:
     from manyheads.analysis.page import page
     from manyheads.attention.used import used
 
-    labels = Labels(run.model, run.spec, run.tokenizer)
+    labels = Labels(run.model, run.spec, run.data)
     what = f"data={run.spec.kind}, computed by {used(run.model)}, weights of checkpoints/{asked.checkpoint}.ckpt."
     content = page(run.model, labels, passes, f"Where the heads of {asked.run.resolve().name} look", what)
     own = asked.run / "figures" / "attention_maps.html"

@@ -8,6 +8,8 @@ from command import metrics, run
 from every_attention import factory
 from lightning.pytorch import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_matrix_runs import predicted
+from test_page import content
 
 from manyheads.analysis.attention_maps import AttentionMaps, evenly, maps, numbers
 from manyheads.analysis.blocks import mapped
@@ -77,11 +79,15 @@ def test_a_run_leaves_images_and_numbers(kind, shape, tmp_path):
     parts = {"encoder_only": ["encoder.0"], "decoder_only": ["decoder.0"]}
     names = parts.get(shape, ["decoder.0", "decoder.0.cross", "encoder.0"])
     assert {name for name in files if "aggregate" not in name} == {f"attention_{name}.png" for name in names}
-    (file,) = (path for path in (tmp_path / "run" / "tensorboard").rglob("events*.0"))
-    events = EventAccumulator(str(file), {"images": 0}).Reload()
+    (board,) = (tmp_path / "run" / "tensorboard").iterdir()
+    events = EventAccumulator(str(board), {"images": 0}).Reload()
     assert {f"attention/{name}" for name in names} <= set(events.Tags()["images"])
     assert len(events.Images(f"attention/{names[0]}")) == 3
     assert {"attention/entropy", "attention/distance", "attention/disagreement"} <= set(events.Tags()["scalars"])
+    predicted(kind, tmp_path / "run", "attention_maps=true")
+    shown = content((tmp_path / "run" / "figures" / "attention_maps.html").read_text())["entries"]
+    assert all(layer["weights"] for entry in shown for of in entry["kinds"] for layer in of["layers"])
+    assert len(shown) == (4 if kind == "timeseries" else 2)
 
 
 @pytest.mark.slow

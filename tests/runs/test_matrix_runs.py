@@ -22,7 +22,7 @@ def whole_run(kind, shape, attention, folder, *more):
     return found
 
 
-def predicted(kind, folder):
+def predicted(kind, folder, *more):
     """Each family's predictor on input of its own kind."""
     given = folder.parent / ("input.csv" if kind in ("timeseries", "clinical_long") else "input.txt")
     if kind == "timeseries":
@@ -34,7 +34,7 @@ def predicted(kind, folder):
         given.write_text("0110\n1\n")
     else:
         given.write_text("The dog sleeps.\nA cat sleeps.\n")
-    done = command.run("scripts/predict.py", f"run={folder}", f"input={given}", "tokens=3", cwd=folder.parent)
+    done = command.run("scripts/predict.py", f"run={folder}", f"input={given}", "tokens=3", *more, cwd=folder.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.removesuffix("\n").split("\n")
 

@@ -91,7 +91,7 @@ class AttentionMaps(Callback):
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, folder: Path | None = None) -> None:
         begun = time.perf_counter()
-        labels = Labels(pl_module.model, pl_module.spec, getattr(trainer.datamodule, "tokenizer", None))
+        labels = Labels(pl_module.model, pl_module.spec, trainer.datamodule)
         drawn = maps(self._reads, self.cells)
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         for name, value in numbers(drawn).items():

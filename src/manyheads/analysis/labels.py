@@ -14,12 +14,13 @@ from manyheads.model.ways import Stepwise
 class Labels:
     """Texts for the queries and keys of a read, of a model of data with this `spec`.
 
-    tokenizer: that of the data, or None. A word's first piece begins with a space, as the tokenizer has it; a patch is
+    data: what has a tokenizer, or `pieces` itself where its tokens are symbols; or neither. A word's first piece begins with a space, as the tokenizer has it; a patch is
     named by its first step, t being the last one of the history.
     """
 
-    def __init__(self, model: nn.Module, spec: DataSpec, tokenizer: Any) -> None:
-        self.spec, self.tokenizer = spec, tokenizer
+    def __init__(self, model: nn.Module, spec: DataSpec, data: Any) -> None:
+        self.spec = spec
+        self.tokenizer = getattr(data, "tokenizer", None) or (data if hasattr(data, "pieces") else None)
         self.stepwise = isinstance(getattr(model, "way", None), Stepwise)
 
     def on_axes(self, read: Read) -> tuple[list[str], list[str]]:

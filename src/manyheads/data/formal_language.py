@@ -1,6 +1,7 @@
 """Words of formal languages, each prefix to be labelled; see conf/data/formal_language.yaml for every option."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -89,6 +90,11 @@ class FormalLanguageData(LightningDataModule):
                 f"{' '.join(self.language.symbols)}."
             )
         return [BOS, *(len(SPECIALS) + self.language.symbols.index(symbol) for symbol in word)]
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """What each id stands for."""
+        names = [*SPECIALS, *self.language.symbols]
+        return [names[i] for i in ids]
 
     @property
     def spec(self) -> WordSpec:

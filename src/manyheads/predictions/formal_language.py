@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
+from manyheads.analysis.page import Pass
 from manyheads.data.formal.batch import WordRows
 from manyheads.errors import UserError
 from manyheads.load import Loaded
@@ -24,6 +26,15 @@ def lines(asked: Predict, run: Loaded) -> Iterator[str]:
             belongs = labels[-1] in data.language.accepting
             told = {"word": word, "labels": [names[label] for label in labels], "belongs": belongs}
             yield json.dumps(told, ensure_ascii=False)
+
+
+def passes(asked: Predict, run: Loaded) -> Iterator[Pass]:
+    """Each word by itself."""
+    words = list(filter(None, read_lines(asked.input)))
+    rows, device = run.data.rows_of(words), next(run.model.parameters()).device
+    for number, word in enumerate(words):
+        batch = rows[[number]].to(device)
+        yield Pass([word], partial(run.model, batch.ids, batch.lengths))
 
 
 def _labels(run: Loaded, rows: WordRows, which: range, device: torch.device) -> list[list[int]]:
