@@ -13,7 +13,7 @@ from manyheads.measure.theory.store import Figures
 from manyheads.measure.theory.written import command, table, write
 
 TITLES = {"parity": "PARITY", "anbn": "aⁿbⁿ", "dyck": "Dyck-2"}
-COLOURS = ["#2f6f9f", "#c8553d", "#588b4a", "#8b6fb0", "#b0883a", "#3a9aa8", "#666666"]
+COLOURS = ["#2f6f9f", "#c8553d", "#588b4a", "#8b6fb0", "#b0883a", "#3a9aa8", "#666666", "#d986b0", "#1f1f1f"]
 KNOWN, LOST = 0.95, 0.6
 """From here on a language counts as recognised; up to here, as guessed (which is 0.5)."""
 

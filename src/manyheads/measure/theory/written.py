@@ -17,11 +17,16 @@ Row = list[str]
 
 def write(output: Path, command: str, content: dict[str, Any], text: str, figure: Figure) -> None:
     about = {"date": time.strftime("%Y-%m-%d"), "command": command, "threads": torch.get_num_threads()}
-    about |= {"device": record.device_name(torch.device("cpu")), "environment": record.environment()}
+    about |= {"device": record.device_name(torch.device("cpu")), "environment": _environment()}
     atomic.write_text(output.with_suffix(".json"), json.dumps({**about, **content}, indent=2) + "\n")
     said = f"Measured on {about['date']}, {about['device']}, with `{command}`."
     atomic.write_text(output.with_suffix(".md"), f"{text}\n{said}\n")
     atomic.write(output.with_suffix(".png"), partial(figure.savefig, format="png", dpi=130))
+
+
+def _environment() -> dict[str, Any]:
+    """Versions; how the process was called is a matter of the machine, and said above as one types it."""
+    return {key: value for key, value in record.environment().items() if key != "command"}
 
 
 def command(name: str, asked: Any, defaults: dict[str, Any], overrides: list[str]) -> str:
