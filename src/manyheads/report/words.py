@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from manyheads.report import costs, metrics, stats
-from manyheads.report.section import Section
+from manyheads.report.section import Comparison, Section
 
 CLEAR = 0.05
 """p values below it are called beyond chance."""
@@ -81,16 +81,28 @@ def _sure(section: Section) -> str:
 
 
 def _tested(section: Section) -> str:
-    """Which others the taken one is clearly better or worse than."""
-    taken = section.choice.taken
-    mine = [c for c in section.comparisons if taken in (c.one, c.other)]
-    clear = [c for c in mine if min(p for p in (c.p, c.p_examples, 1.0) if p is not None) < CLEAR]
-    if not clear:
+    """Which others the taken one is clearly better or worse than, over seeds, and over examples."""
+    mine = [c for c in section.comparisons if section.choice.taken in (c.one, c.other)]
+    by_seeds = [c for c in mine if c.p is not None and c.p < CLEAR]
+    # Where examples and the metric point different ways, examples confirm nothing.
+    by_examples = [
+        c for c in mine if c.p_examples is not None and c.p_examples < CLEAR and c.difference_of_examples > 0
+    ]
+    told = [
+        f"over {over} it is beyond chance {_than(section, found)}"
+        for over, found in (("seeds", by_seeds), ("test examples, of these very models,", by_examples))
+        if found
+    ]
+    if not told:
         return "no difference to another one is beyond chance by the paired tests"
-    better = [c.other for c in clear if c.one == taken]
-    worse = [c.one for c in clear if c.other == taken]
+    return ", and ".join(told) + ("" if by_seeds else "; the seeds alone do not show it")
+
+
+def _than(section: Section, clear: list[Comparison]) -> str:
+    taken = section.choice.taken
+    better, worse = [c.other for c in clear if c.one == taken], [c.one for c in clear if c.other == taken]
     parts = [f"{word} than {_listed(names)}" for word, names in (("better", better), ("worse", worse)) if names]
-    return f"by the paired tests it is beyond chance {_listed(parts)}"
+    return _listed(parts)
 
 
 def _surer(section: Section) -> str:
