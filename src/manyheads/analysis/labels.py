@@ -14,8 +14,8 @@ from manyheads.model.ways import Stepwise
 class Labels:
     """Texts for the queries and keys of a read, of a model of data with this `spec`.
 
-    data: what has a tokenizer, or `pieces` itself where its tokens are symbols; or neither. A word's first piece begins with a space, as the tokenizer has it; a patch is
-    named by its first step, t being the last one of the history.
+    data: what has a tokenizer, or `pieces` itself where its tokens are symbols; or neither. A word's first piece begins
+    with a space, as the tokenizer has it; a patch is named by its first step, t being the last one of the history.
     """
 
     def __init__(self, model: nn.Module, spec: DataSpec, data: Any) -> None:
