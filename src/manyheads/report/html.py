@@ -92,7 +92,12 @@ def _table(table: Table) -> str:
 def _row(row: tuple[Cell, ...], key: str | None) -> str:
     first, *others = row
     kind = ' class="key"' if key is not None and first.text == key else ""
-    return f'<tr{kind}><th scope="row">{_cell(first)}</th>{"".join(map(_other, others))}</tr>'
+    return f'<tr{kind}><th scope="row">{_broken(_cell(first))}</th>{"".join(map(_other, others))}</tr>'
+
+
+def _broken(name: str) -> str:
+    """Names of runs and attentions may be long: on a phone they break where a reader would."""
+    return name.replace("_", "_<wbr>")
 
 
 def _other(cell: Cell) -> str:
@@ -114,8 +119,7 @@ def _wordy(table: Table) -> list[str]:
 def _cell(cell: Cell) -> str:
     marks = cell.note.split(", ") if cell.note else []
     tags = [f'<span class="tag {escape(mark)}">{escape(mark)}</span>' for mark in marks]
-    # Names of runs and attentions may be long: they break where a reader would.
-    return escape(cell.text).replace("_", "_<wbr>") + (f'<div class="tags">{" · ".join(tags)}</div>' if tags else "")
+    return escape(cell.text) + (f'<div class="tags">{" · ".join(tags)}</div>' if tags else "")
 
 
 def _p(words: str, kind: str = "") -> str:
