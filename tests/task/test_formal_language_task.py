@@ -110,6 +110,7 @@ def test_a_run_says_what_it_found_by_length_and_labels_what_it_is_given(tmp_path
         assert 0 <= found["test"][f"recognised_{part}"] <= 1
         assert 0 <= found["test"][f"accuracy_{part}"] <= 1
         assert found["baseline"][f"test/majority/recognised_{part}"] == pytest.approx(0.5)
+    assert "Recognised, by length" in done.stdout
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     assert {row["part"] for row in rows} == {"1x", "2x", "4x"}
     (tmp_path / "words.txt").write_text("([])\n([)\n")

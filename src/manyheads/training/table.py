@@ -1,5 +1,6 @@
 """The last screen of a run: how good, against what, at what cost, and where to look next."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ COLUMNS = {
     "smape": "sMAPE",
     "crps": "CRPS",
     "bits_per_byte": "bits/byte",
+    "recognised": "recognised",
     "accuracy": "accuracy",
     "calibration_error": "ECE",
     "perplexity": "ppl",
@@ -33,6 +35,8 @@ def show_end(content: dict[str, Any], folder: Path) -> None:
     """Prints metrics.json as one screen."""
     console = Console()
     console.print(scores(content))
+    if (lengths := by_length(content)) is not None:
+        console.print(lengths)
     console.print(cost(content))
     console.print(f"Weights: {content['weights']}. Everything is in [bold]{folder}[/bold]", soft_wrap=True)
     if (folder / "tensorboard").exists():
@@ -53,6 +57,18 @@ def scores(content: dict[str, Any]) -> Table:
         table.add_column(heading, justify="right")
     for name, row in rows.items():
         table.add_row(name, *(_score(row.get(column)) for column in columns))
+    return table
+
+
+def by_length(content: dict[str, Any]) -> Table | None:
+    """What is recognised of words of each length, where a test has such parts; beside it what is no model."""
+    rows = {**_by_set(content["test"]), **_baselines(content)}
+    parts = [part for name in rows.get("test", {}) for part in re.findall(r"^recognised_([\d.]+x)$", name)]
+    if not parts:
+        return None
+    table = Table("", *parts, title="Recognised, by length / longest trained word", title_justify="left")
+    for name, row in rows.items():
+        table.add_row(name, *(_figure(row.get(f"recognised_{part}")) for part in parts))
     return table
 
 
