@@ -96,6 +96,9 @@ def test_sentences_say_who_learns_how_far_and_who_guesses(tmp_path, capsys):
     assert lines[2] == "  dense with alibi, 2 layers: holds up to 4x the trained length, ends at 0.98."
     assert lines[3] == "  dense with rope, 2 layers: holds up to 2x the trained length, ends at 0.70."
     assert lines[4] == "  dense with none, 2 layers: does not learn it, guesses from 1x on."
+    assert (
+        lines[5] == "  At 4x the best is dense with alibi, 2 layers with 0.98; the last five symbols alone give 0.70."
+    )
     text = (tmp_path / "formal.md").read_text()
     assert "| dense | rope | 2 | 1.00 | 0.99 | 0.97 | 0.70 | 0.70 |" in text
     assert "| dense | learned | 2 | Too long. |" in text

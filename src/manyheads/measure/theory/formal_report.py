@@ -58,7 +58,16 @@ def told(groups: list[Group], language: str) -> list[str]:
     if bad:
         lines.append(f"  Not so: {', '.join(f'{name(g)} ({_trained(g):.2f})' for g in bad)}.")
     lines += [f"  {_reach(group)}" for group in sorted(own, key=lambda g: -min(_beyond(g).values(), default=0.0))]
-    return lines
+    return [*lines, f"  {_furthest(own)}"]
+
+
+def _furthest(own: list[Group]) -> str:
+    """Who is best where words are longest, beside those who look at five symbols alone."""
+    part = list(own[0]["recognised"])[-1]
+    best = max(own, key=lambda group: group["recognised"][part])
+    beside = own[0]["baseline"].get("5-gram", {}).get(part)
+    told = "" if beside is None else f"; the last five symbols alone give {beside:.2f}"
+    return f"At {part} the best is {name(best)} with {best['recognised'][part]:.2f}{told}."
 
 
 def _count(good: int, of: int) -> str:
