@@ -120,10 +120,12 @@ def _labels(known: Facts, found: Findings) -> None:
     train = counts["train"]
     shares = train / max(1, len(known.labels["train"]))
     most, least = int(shares.argmax()), int(shares.argmin())
-    words = (
-        f"{len(known.names)} labels; {known.names[most]} is on {shares[most]:.1%} of the training documents, "
-        f"{known.names[least]} on {shares[least]:.1%} ({train[least]:,})."
-    )
+    words = f"{len(known.names)} labels, each on {shares[most]:.1%} of the training documents."
+    if train[most] != train[least]:
+        words = (
+            f"{len(known.names)} labels; {known.names[most]} is on {shares[most]:.1%} of the training documents, "
+            f"{known.names[least]} on {shares[least]:.1%} ({train[least]:,})."
+        )
     light = "green"
     if shares[most] > ONE_SIDED or train[least] < RARE:
         light = "yellow"

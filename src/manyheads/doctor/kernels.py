@@ -44,7 +44,7 @@ def _asked(seat: Seat, dtype: torch.dtype, device: torch.device, packed: bool) -
     if asked in (None, "any") or asked == used.rpartition(":")[2]:
         more = f" ({'; '.join(f'{name}: {why}' for name, why in others.items())})" if asked == "any" and others else ""
         return "green", f"{_name(attention)} is computed by {used}{more}.", details
-    why = others.get(asked, "it cannot run on these inputs").rstrip(".")
+    why = others.get(asked, "it cannot run on these inputs")
     return "yellow", f"attention.kernel={asked} falls back to {used}, which is as exact: {why}.", details
 
 
@@ -59,7 +59,7 @@ def _others(seat: Seat, q: Tensor, k: Tensor, mask: Mask) -> dict[str, str]:
     else:
         given = (mask, attention.feature())
     asked = ((name, why_not(q, k, *given)) for name, why_not, _ in choice.kernels)
-    return {name: reason for name, reason in asked if reason is not None}
+    return {name: reason.rstrip(".") for name, reason in asked if reason is not None}
 
 
 def _said(n: int, device: torch.device, packed: bool) -> dict[str, Tensor]:

@@ -37,8 +37,10 @@ PATIENCE = 3.0
 STEPS = 3
 """Of each length; the first is not counted."""
 
-WHOLE = 30.0
-"""Seconds after which further lengths are estimated alone: a slow or busy machine is told of within a minute or two."""
+WHOLE, LAST = 30.0, 90.0
+"""Seconds after which further lengths are estimated alone, and after which not even that: kernels of many small
+operations take ten seconds to be imagined, and a busy machine is to be told of within minutes, too.
+"""
 
 
 def by_length(data: LightningDataModule, cfg: DictConfig, found: Findings) -> list[dict[str, Any]]:
@@ -48,8 +50,9 @@ def by_length(data: LightningDataModule, cfg: DictConfig, found: Findings) -> li
     unit = "steps" if isinstance(batch, SeriesBatch) else "tokens"
     rows, begun = [], time.perf_counter()
     for length in sorted({*LENGTHS, own}):
-        tries = time.perf_counter() - begun < WHOLE
-        row = {"length": length, "configured": length == own, **_at(batch, cfg, data.spec, length, tries)}
+        spent = time.perf_counter() - begun
+        known = _at(batch, cfg, data.spec, length, spent < WHOLE) if spent < LAST else {"why": "the others took long"}
+        row = {"length": length, "configured": length == own, **known}
         rows.append(row)
         name = f"{length:,} {unit}" + (" (yours)" if length == own else "")
         found.add(SECTION, name, *_told(row), **row)
