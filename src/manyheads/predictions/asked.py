@@ -12,8 +12,9 @@ class Predict:
     run: Path = field(metadata={"help": "a run's folder"})
     input: str = field(
         metadata={
-            "help": "translation, language_model, formal_language: a text file, one input a line (- reads what is typed or "
-            "piped); clinical_long: a table of documents or a folder of text files; timeseries: a table like the run's own"
+            "help": "translation, language_model, formal_language: a text file, one input a line (- reads what is "
+            "typed or piped); clinical_long: a table of documents or a folder of text files; "
+            "timeseries: a table like the run's own"
         }
     )
     output: Path | None = field(default=None, metadata={"help": "where the results go; null: the screen"})

@@ -97,9 +97,7 @@ class FormalLanguageTask(Task):
         """What is known without a model, on the very same words."""
         if not self.baselines:
             return
-        train = data.words("train")
-        for name, labels in guessed(train, [data.language.mark(word) for word in train], words).items():
-            found = by_length(data, words, labels)
+        for name, found in baselines(data, words).items():
             self.baseline |= {f"test/{name}/{key}": value for key, value in found.items()}
 
     def _write(self, data: Any, words: list[str], said: list[Verdict]) -> None:
@@ -112,6 +110,13 @@ class FormalLanguageTask(Task):
                 rows.append({"part": part, "word": word, "labels": [names[label] for label in labels], "wrong": wrong})
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         atomic.write_text(Path(self.trainer.default_root_dir) / "predictions.jsonl", "".join(lines))
+
+
+def baselines(data: Any, words: list[str]) -> dict[str, dict[str, float]]:
+    """Scores of those who have counted the training's labels, on the same words."""
+    train = data.words("train")
+    said = guessed(train, [data.language.mark(word) for word in train], words)
+    return {name: by_length(data, words, labels) for name, labels in said.items()}
 
 
 def by_length(data: Any, words: list[str], said: list[Verdict]) -> dict[str, float]:

@@ -107,12 +107,9 @@ def _baselines(cfg: Any) -> dict[str, dict[str, float]]:
 
 @cache
 def _scored(key: str) -> dict[str, dict[str, float]]:
-    from manyheads.baseline.prefixes import guessed
-    from manyheads.task.formal_language import by_length
+    from manyheads.task.formal_language import baselines
 
-    data, train = _MADE[key], _MADE[key].words("train")
-    said_by = guessed(train, [data.language.mark(word) for word in train], data.words("test"))
-    return {name: by_length(data, data.words("test"), labels) for name, labels in said_by.items()}
+    return baselines(_MADE[key], _MADE[key].words("test"))
 
 
 def _numbers(key: str, text: str) -> list[int]:
