@@ -14,7 +14,7 @@ from test_board import CHOICES, board, content, run_folder
 
 from browser import browser
 from manyheads.config.compose import compose
-from manyheads.training.hyperparameters import log_hyperparameters
+from manyheads.training.hyperparameters import WATCHED, log_hyperparameters
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +92,7 @@ def test_settings_and_scores_stand_side_by_side(address):
         "lr",
         "parameters",
     }
+    assert [info["name"] for info in known["hparamInfos"][:5]] == sorted(WATCHED), "shown at first"
     wanted = [{"hparam": info["name"]} for info in known["hparamInfos"]]
     wanted += [{"metric": info["name"]} for info in known["metricInfos"]]
     statuses = ["STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING", "STATUS_UNKNOWN"]
