@@ -6,7 +6,9 @@ from planted import run, sweep
 from browser import PHONE, browser
 from manyheads.report import report
 
-FIRST = "[...document.querySelectorAll('table')[0].tBodies[0].rows].map(row => row.cells[0].firstChild.textContent)"
+NAME = "[...row.cells[0].childNodes].filter(node => node.nodeType === Node.TEXT_NODE).map(node => node.data).join('')"
+FIRST = f"[...document.querySelectorAll('table')[0].tBodies[0].rows].map(row => {NAME})"
+"""Names in the first table, without what is said on top of them."""
 
 
 @pytest.fixture
