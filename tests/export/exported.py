@@ -6,7 +6,7 @@ from torch import nn
 
 from manyheads import build
 from manyheads.config.compose import compose
-from manyheads.data.base import DataSpec, DocumentSpec, SeriesSpec, TokenSpec
+from manyheads.data.base import DataSpec, DocumentSpec, SeriesSpec, TokenSpec, WordSpec
 from manyheads.export.content import content
 from manyheads.load import Loaded
 from manyheads.pruning.compact import compact
@@ -23,6 +23,7 @@ SPECS: dict[str, DataSpec] = {
         kind="clinical_long", longest=40, labels=("a", "b", "c"), bag_of_words=True, word_dropout=0.1, **WORDS, **HOW
     ),
     "timeseries": SeriesSpec(kind="timeseries", longest=12, channels=2, known=2, quantiles=(0.1, 0.5, 0.9), **STEPS),
+    "formal_language": WordSpec(kind="formal_language", longest=40, labels=("a", "b", "c"), **WORDS),
 }
 
 

@@ -10,7 +10,7 @@ from manyheads.attention.layers import Layers
 from manyheads.config.compose import compose
 from manyheads.config.objects import instantiate
 from manyheads.config.places import conf_folder
-from manyheads.data.base import DataSpec, DocumentSpec, SeriesSpec, TokenSpec
+from manyheads.data.base import DataSpec, DocumentSpec, SeriesSpec, TokenSpec, WordSpec
 from manyheads.model.generate import Ends, beam, greedy
 from manyheads.model.pairing import FAMILIES, pair
 from manyheads.model.shapes import DecoderOnly, EncoderDecoder, EncoderOnly
@@ -37,6 +37,7 @@ SPECS: dict[str, DataSpec] = {
     "language_model": TokenSpec(kind="language_model", longest=32, **WORDS),
     "clinical_long": DocumentSpec(kind="clinical_long", longest=32, labels=("a", "b", "c"), **WORDS, **HOW, **BESIDE),
     "timeseries": SeriesSpec(kind="timeseries", longest=12, channels=2, known=2, quantiles=(0.1, 0.5, 0.9), **STEPS),
+    "formal_language": WordSpec(kind="formal_language", longest=32, labels=("a", "b", "c"), **WORDS),
 }
 
 
@@ -206,10 +207,32 @@ def _forecast(model: nn.Module) -> dict[str, Any]:
     return {"forecast": model(batch), "alone": rows, "taught": model.teach(batch)[0]}
 
 
-ASKED = {"translation": _translated, "language_model": _packs, "clinical_long": _labelled, "timeseries": _forecast}
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def _prefixes(model: nn.Module) -> Tensor:
+    """Of every place that is a prefix's."""
+    tokens, lengths = _pairs()[:2]
+    return model.head(model(tokens, lengths))[torch.arange(tokens.size(1)) < lengths.unsqueeze(1)]
+
+
+def _recognised(model: nn.Module) -> dict[str, Any]:
+    tokens, lengths = _pairs()[:2]
+    rows = [model.head(model(tokens[b : b + 1, :n], lengths[b : b + 1]))[0] for b, n in enumerate(lengths.tolist())]
+    return {"prefixes": _prefixes(model), "alone": torch.cat(rows)}
+
+
+ASKED = {
+    "translation": _translated,
+    "language_model": _packs,
+    "clinical_long": _labelled,
+    "timeseries": _forecast,
+    "formal_language": _recognised,
+}
 LESSONS = {
     "translation": _taught,
     "language_model": _read,
     "clinical_long": lambda model: model(chunks(*CHUNKED)).scores,
     "timeseries": lambda model: model.teach(windows())[0],
+    "formal_language": _prefixes,
 }

@@ -18,6 +18,7 @@ from manyheads.config.compose import compose
 from manyheads.config.objects import instantiate
 from manyheads.data.batch import PairBatch
 from manyheads.data.documents.batch import DocumentBatch
+from manyheads.data.formal.batch import WordBatch
 from manyheads.data.series.batch import SeriesBatch
 from manyheads.data.stream.batch import TextBatch
 from manyheads.errors import UserError
@@ -66,7 +67,19 @@ def series(more):
     return SeriesBatch(ROWS[:3], 132, *vars(windows()).values(), series=torch.zeros(3, dtype=torch.long))
 
 
-BATCHES = {"translation": pairs, "language_model": text, "clinical_long": documents, "timeseries": series}
+def prefixes(more):
+    lengths = torch.tensor([9, 1, 4, 6])
+    ids = padded(lengths, more, 6)
+    return WordBatch(ROWS, 20, ids, lengths, ids % 3)
+
+
+BATCHES = {
+    "translation": pairs,
+    "language_model": text,
+    "clinical_long": documents,
+    "timeseries": series,
+    "formal_language": prefixes,
+}
 
 
 def task(kind, shape, **changes):
@@ -183,6 +196,7 @@ LENGTHS = {
     TextBatch: lambda batch, *rest: (batch.documents >= 0).sum(1),
     DocumentBatch: _chunk_lengths,
     SeriesBatch: _all,
+    WordBatch: lambda batch, *rest: batch.lengths,
 }
 
 
