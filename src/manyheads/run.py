@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from manyheads import atomic, build, preflight
 from manyheads.attention.used import used
-from manyheads.config import places, refusals
+from manyheads.config import paths, refusals
 from manyheads.config.layers import name_layers, title
 from manyheads.config.objective import objective
 from manyheads.config.ranks import started
@@ -65,7 +65,7 @@ class Run:
         self.cfg, self.folder = cfg, Path(hydra.runtime.output_dir)
         self.overrides = list(hydra.overrides.task)
         self.writes = rank_zero_only.rank == 0
-        places.make_absolute(cfg)
+        paths.make_absolute(cfg)
         name_layers(cfg, str(hydra.runtime.choices.get("attention")), self.overrides)
         refusals.refuse(cfg, self.overrides)
         build.refuse_absent(cfg)

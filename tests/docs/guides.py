@@ -23,8 +23,6 @@ SHORT = {
     "scripts/benchmark.py extrapolation": ("steps=2", "positions=learned", "data.stories=200"),
     "scripts/benchmark.py pruned": ("lengths=8", "batches=1", "rounds=2"),
     "scripts/benchmark.py pruning": ("baselines=none", "trainer.limit_val_batches=1"),
-    "scripts/benchmark.py formal": ("attentions=dense", "positions=none", "layers=1", "steps=2", "data.tests=20"),
-    "scripts/benchmark.py extrapolation": ("positions=rope", "scalings=none,yarn", "steps=2", "length=16"),
 }
 """What is said behind a command in a test, beside the sizes of its data."""
 

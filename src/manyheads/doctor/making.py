@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from manyheads import build
-from manyheads.config import places
+from manyheads.config import paths
 from manyheads.config.errors import explain
 from manyheads.config.layers import name_layers
 from manyheads.data.base import DataSpec
@@ -40,7 +40,7 @@ class Read:
 def ready(overrides: list[str], cache: str) -> DictConfig:
     """The config as a run would have it after its first lines. Raises UserError."""
     cfg, choices = composed([*overrides, f"paths.cache={cache}"])
-    places.make_absolute(cfg)
+    paths.make_absolute(cfg)
     name_layers(cfg, choices.get("attention"), overrides)
     return cfg
 

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule, seed_everything
 from omegaconf import DictConfig
 
 from manyheads import build
-from manyheads.config import places, refusals
+from manyheads.config import paths, refusals
 from manyheads.config.layers import name_layers, title
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import Estimate, Estimator, device_of
@@ -24,7 +24,7 @@ def tell(cfg: DictConfig) -> None:
     """Prints what the run would take, and runs nothing. Data is prepared, since it decides sizes."""
     quiet_lightning()
     hydra = HydraConfig.get()
-    places.make_absolute(cfg)
+    paths.make_absolute(cfg)
     chosen, overrides = str(hydra.runtime.choices.get("attention")), list(hydra.overrides.task)
     name_layers(cfg, chosen, overrides)
     refusals.refuse(cfg, overrides)
