@@ -73,4 +73,6 @@ def _sizes(said: list[str]) -> list[str]:
     depth = 2 if any(word.startswith("layers_attention=") for word in said) else 1
     place = [] if any(word.startswith("trainer=") for word in said) else ["trainer=cpu"]
     model = ["model.dim=16", "model.heads=2", "model.hidden=16", *(f"model.{name}={depth}" for name in layers)]
-    return [*place, *model, *TINY.get(kind, ())]
+    whole = ["data.batch_tokens=2048"] if "data.read=whole" in said else []  # a row for a document, however long
+    sizes = [word for word in TINY.get(kind, ()) if not (whole and word.startswith("data.batch_tokens="))]
+    return [*place, *model, *sizes, *whole]

@@ -18,8 +18,12 @@ for (const table of document.querySelectorAll("table.sorts")) {
 }
 // A mark says what it is when a mouse, a finger or the keyboard is on it.
 const tip = document.getElementById("tip");
+let mark = null;
 const show = event => {
-  const mark = event.target.closest("[data-tip]");
+  mark = event.target.closest("[data-tip]");
+  place();
+};
+const place = () => {
   tip.hidden = !mark;
   if (!mark) return;
   tip.textContent = mark.dataset.tip;
@@ -33,7 +37,7 @@ const show = event => {
 document.querySelectorAll("[data-tip] > title").forEach(title => title.remove());
 document.addEventListener("pointerover", show);
 document.addEventListener("focusin", show);
-document.addEventListener("scroll", () => { tip.hidden = true; }, true);
+document.addEventListener("scroll", place, true);
 // Names above the figures take their group out of them.
 for (const button of document.querySelectorAll(".legend button")) {
   button.addEventListener("click", () => {
