@@ -24,12 +24,12 @@ ONE = [
 """Every attention in every third cell, each time with another position, block and turn of gates."""
 
 ALL = [
-    (*cell, name, position, block, turn)
-    for cell in CELLS
+    (*cell, name, POSITIONS[(at + row + 3 * turn) % len(POSITIONS)], block, at + row + turn)
+    for at, cell in enumerate(CELLS)
     for row, name in enumerate(ATTENTIONS)
-    for at, position in enumerate(POSITIONS)
-    for turn, block in enumerate(BLOCKS, start=at + row)
+    for turn, block in enumerate(BLOCKS)
 ]
+"""Every attention in every cell with every block; each pair of attention and position in several cells."""
 
 
 def check(kind: str, shape: str, name: str, position: str, block: str, turn: int) -> None:

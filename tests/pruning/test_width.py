@@ -62,11 +62,9 @@ CASES = [
     if at % 3 == 0 or name == "gqa"
 ]
 ALL = [
-    (*cell, name, position, block)
-    for cell in CELLS
-    for name in ATTENTIONS
-    for position in ("learned", "rope")
-    for block in BLOCKS
+    (*cell, name, ("learned", "rope")[(at + row) % 2], ("modern", "post")[(at + row // 2) % 2])
+    for at, cell in enumerate(CELLS)
+    for row, name in enumerate(ATTENTIONS)
 ]
 
 

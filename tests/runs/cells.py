@@ -37,6 +37,14 @@ REFUSED = {
 }
 CELLS = [(kind, shape) for kind in TINY for shape in SHAPES if (kind, shape) not in REFUSED]
 
+MET = [
+    (*cell, attention)
+    for row, attention in enumerate(ATTENTIONS)
+    for at, cell in enumerate(CELLS)
+    if (at + row) % 3 == 0
+]
+"""Every attention in every third cell, for what is dear: nearly all families see it, each in another shape."""
+
 
 def settings(kind: str, shape: str, *more: str) -> list[str]:
     layers = ("encoder_layers", "decoder_layers") if shape == "encoder_decoder" else ("layers",)
