@@ -172,6 +172,26 @@ def test_keys_that_an_old_run_lacks_make_no_difference(tmp_path):
     assert len(only(gather([tmp_path])).groups) == 1
 
 
+def pruning(method, target, **keys):
+    return {"pruning": {"_target_": "Pruner", "target": target, "method": {"_target_": f"methods.{method}", **keys}}}
+
+
+def test_what_is_set_around_no_other_run_tells_groups_apart(tmp_path):
+    """A whole model has no keys of pruning, and a method none of another one's: nobody is older for that."""
+    made = [pruning("L0", 0.7, alpha=2), pruning("L0", 0.7, alpha=3), pruning("Taylor", 0.7), pruning("Taylor", 0.9)]
+    for number, config in enumerate([{"pruning": None}, *made]):
+        run(tmp_path / str(number), "dense", config=config, overrides=("pruning.target=…",))
+    run(tmp_path / "5", "dense", 2, config=pruning("Taylor", 0.9, brand_new=1))
+    groups = [(group.label, len(group.runs)) for group in only(gather([tmp_path])).groups]
+    assert sorted(groups) == [
+        ("dense", 1),
+        ("dense target=0.7 method=L0 alpha=2", 1),
+        ("dense target=0.7 method=L0 alpha=3", 1),
+        ("dense target=0.7 method=Taylor", 1),
+        ("dense target=0.9", 2),
+    ]
+
+
 def test_several_machines_are_compared_by_arithmetic(tmp_path):
     for number, (attention, flops) in enumerate([("dense", 9e6), ("linear", 1e6)]):
         run(tmp_path / str(number), attention, cost={"device": attention, "flops_per_token": flops})

@@ -34,6 +34,8 @@ NO_DIFFERENCE = (
 IN_THE_NAME = ("data", "model", "attention", "position")
 
 UNKNOWN = "unknown"
+BELOW = "…"
+"""The value of what has values below itself."""
 COPIES = ("model.attention", "model.position", "model.cross_attention", "attentions", "callbacks.")
 """Where other keys' values are repeated."""
 
@@ -90,14 +92,12 @@ def sections(runs: Iterable[Run]) -> list[tuple[str, list[Group]]]:
 
 def grouped(runs: list[Run]) -> list[Group]:
     """Runs whose configs are alike in all that was said; a key that a version did not know yet makes no difference."""
-    flat = [{**_flat(run.config), **{name: run.found.get(name) for name in IN_THE_NAME}} for run in runs]
-    shared: dict[Any, set[str]] = {}
-    for own in flat:
-        shared[own["attention"]] = shared.get(own["attention"], set(own)) & set(own)
+    configs = [_flat(run.config) for run in runs]
     known: dict[str, list[int]] = {}
-    for number, own in enumerate(flat):
-        kept = {key: own[key] for key in sorted(shared[own["attention"]])}
-        known.setdefault(json.dumps(kept, default=str), []).append(number)
+    for number, kept in enumerate(_comparable(configs)):
+        names = {name: runs[number].found.get(name) for name in IN_THE_NAME}
+        known.setdefault(json.dumps(kept | names, sort_keys=True, default=str), []).append(number)
+    flat = [own | {name: run.found.get(name) for name in IN_THE_NAME} for own, run in zip(configs, runs, strict=True)]
     typed = dict.fromkeys(key for run in runs for override in run.overrides if (key := _key(override)))
     labels = _labels(runs, flat, list(known.values()), [*IN_THE_NAME, *typed])
     return [
@@ -105,17 +105,52 @@ def grouped(runs: list[Run]) -> list[Group]:
     ]
 
 
+def _comparable(configs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each config without the keys that another one lacks although it has the same objects around them."""
+    shapes = [
+        frozenset((key, value if _kind(key) else value == BELOW) for key, value in own.items()) for own in configs
+    ]
+    kinds = dict(zip(shapes, configs, strict=True))
+    lacked = {
+        shape: {key for key in own for other in kinds.values() if key not in other and _lacks(other, key, own)}
+        for shape, own in kinds.items()
+    }
+    return [
+        {key: value for key, value in own.items() if key not in lacked[shape]}
+        for own, shape in zip(configs, shapes, strict=True)
+    ]
+
+
+def _lacks(config: dict[str, Any], key: str, like: dict[str, Any]) -> bool:
+    """Whether it is older than this key; false where it has null, or an object of another class, around it."""
+    place = key
+    while place and place not in config:
+        place = place.rpartition(".")[0]
+    if place and config[place] != BELOW:
+        return False
+    kind = f"{place}._target_".lstrip(".")
+    return config.get(kind) == like.get(kind)
+
+
+def _kind(key: str) -> bool:
+    return key.rpartition(".")[2] == "_target_"
+
+
 def _labels(runs: list[Run], flat: list[dict[str, Any]], known: list[list[int]], keys: list[str]) -> list[str]:
-    """The attention, and what was typed and is not the same everywhere; where that is not enough, what else differs."""
+    """The attention, and what was typed and is not the same everywhere; where that is not enough, which classes differ,
+    and at last what else does.
+    """
     own = [{**flat[n], **{k: runs[n].setting(k) for k in keys if k not in IN_THE_NAME}} for n, *_ in known]
-    labels = [_label(one, _differing(own, keys)) for one in own]
-    for label in {label for label in labels if labels.count(label) > 1}:
-        alike = [n for n, other in enumerate(labels) if other == label]
-        among = [own[n] for n in alike]
-        differ = _differing(among, [*keys, *(key for key in among[0] if not key.startswith(COPIES))])
-        for n in alike:
-            labels[n] = _label(own[n], differ)
-    return labels
+    said = [_differing(own, keys)] * len(own)
+    for more in (_kind, lambda key: True):
+        labels = [_label(one, differ) for one, differ in zip(own, said, strict=True)]
+        for label in {label for label in labels if labels.count(label) > 1}:
+            alike = [n for n, other in enumerate(labels) if other == label]
+            among = [own[n] for n in alike]
+            found = _differing(among, [key for key in among[0] if more(key) and not key.startswith(COPIES)])
+            for n in alike:
+                said[n] = [*dict.fromkeys([*said[n], *found])]
+    return [_label(one, differ) for one, differ in zip(own, said, strict=True)]
 
 
 def _differing(settings: list[dict[str, Any]], keys: list[str]) -> list[str]:
@@ -125,7 +160,7 @@ def _differing(settings: list[dict[str, Any]], keys: list[str]) -> list[str]:
 def _label(settings: dict[str, Any], differ: list[str]) -> str:
     said = [key for key in differ if key != "attention" and settings.get(key) is not None]
     return " ".join(
-        [str(settings["attention"] or UNKNOWN), *(f"{_short(key, differ)}={_text(settings[key])}" for key in said)]
+        [str(settings["attention"] or UNKNOWN), *(f"{_short(key, differ)}={_said(key, settings[key])}" for key in said)]
     )
 
 
@@ -133,7 +168,7 @@ def _flat(config: Any, place: str = "") -> dict[str, Any]:
     """Every value by its path; of what has values below itself, that it has."""
     if not isinstance(config, Mapping) or not config:
         return {place: config} if place else {}
-    found: dict[str, Any] = {place: "…"} if place else {}
+    found: dict[str, Any] = {place: BELOW} if place else {}
     for key, value in config.items():
         path = f"{place}.{key}" if place else str(key)
         if not _ignored(path):
@@ -143,6 +178,8 @@ def _flat(config: Any, place: str = "") -> dict[str, Any]:
 
 def _short(key: str, among: list[str]) -> str:
     """attention.pattern.width is `width` where no other key ends so."""
+    if _kind(key):
+        return key.split(".")[-2]
     last = key.rpartition(".")[2]
     return last if [one.rpartition(".")[2] for one in among].count(last) == 1 else key
 
@@ -179,6 +216,11 @@ def _title(number: int, names: list[str], asked: list[dict[str, Any]]) -> str:
     source = own.get("path") or own.get("hub") or "embedded"
     keys = [key for key in own if key not in ("path", "hub") and len({_text(a.get(key)) for a in alike}) > 1]
     return " · ".join([names[number], str(source), *(f"{key}={_text(own[key])}" for key in keys)])
+
+
+def _said(key: str, value: Any) -> str:
+    """Of a class its name."""
+    return _text(value).rpartition(".")[2] if _kind(key) else _text(value)
 
 
 def _text(value: Any) -> str:
