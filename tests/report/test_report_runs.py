@@ -172,6 +172,49 @@ def test_keys_that_an_old_run_lacks_make_no_difference(tmp_path):
     assert len(only(gather([tmp_path])).groups) == 1
 
 
+def test_only_seeds_that_all_have_are_compared(tmp_path):
+    """A sweep that was cut off: one lucky seed is not better than the mean of three."""
+    for seed, (dense, linear) in enumerate([(0.2, 0.8), (0.3, 0.8), (0.95, 0.96)], start=1):
+        run(tmp_path / f"linear{seed}", "linear", seed, linear)
+        if seed == 3:
+            run(tmp_path / "dense", "dense", seed, dense)
+    section, words = only(gather([tmp_path])), gather([tmp_path]).parts[0].words
+    assert section.choice.taken == "linear"
+    assert section.choice.error is None
+    assert "(dense 3 and linear 1, 2, 3): the choice is made over 3" in " ".join(words.warnings)
+    assert "its standard error is unknown" in words.take
+
+
+def test_examples_that_rank_otherwise_do_not_choose(tmp_path):
+    for attention, score, labels in (("dense", 0.9, ["a", "b", "b", "b"]), ("linear", 0.8, ["a"] * 4)):
+        run(tmp_path / attention, attention, 1, score, labels=labels)
+    section = only(gather([tmp_path]))
+    assert not section.by_examples
+    assert section.choice.best == "dense"
+
+
+def test_a_machine_that_did_other_work_is_compared_by_arithmetic(tmp_path):
+    for seed, speed in ((1, 1000.0), (2, 2500.0)):
+        cost = {"tokens_per_second": speed, "flops_per_token": 1e6, "device": "a machine"}
+        run(tmp_path / str(seed), "dense", seed, cost=cost)
+    content = gather([tmp_path])
+    assert only(content).cost == "flops_per_token"
+    assert "arithmetic is compared and not time" in content.parts[0].words.warnings[0]
+
+
+def test_runs_that_were_pruned_from_a_run_stand_beside_it(tmp_path):
+    run(tmp_path / "base", "dense", config={"pruning": None})
+    run(tmp_path / "base" / "pruned" / "now", "dense", config=pruning("Taylor", 0.7))
+    assert len(only(gather([tmp_path / "base"])).groups) == 2
+
+
+def test_words_of_other_lengths_are_other_tests(tmp_path):
+    for longest in (20, 40):
+        config = {"data": {"longest": longest, "seed": 1}}
+        run(tmp_path / str(longest), "dense", data="formal_language", config=config)
+    assert len(gather([tmp_path]).parts) == 2
+
+
 def pruning(method, target, **keys):
     return {"pruning": {"_target_": "Pruner", "target": target, "method": {"_target_": f"methods.{method}", **keys}}}
 

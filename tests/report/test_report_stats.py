@@ -81,20 +81,19 @@ def test_spread_by_its_formula():
     assert standard_error([1.0]) is None
 
 
-def test_interval_of_few_looks_at_all_resamples():
+def test_interval_of_few_is_students():
+    """4.303 is the 97.5 % quantile of Student's t with two degrees of freedom, as books have it."""
     values = [0.1, 0.4, 0.3]
-    means = [sum(drawn) / 3 for drawn in product(values, repeat=3)]
-    assert interval(values) == pytest.approx(tuple(np.quantile(means, (0.025, 0.975))))
+    reach = 4.3027 * standard_error(values)
+    assert interval(values) == pytest.approx((mean(values) - reach, mean(values) + reach), rel=1e-4)
     assert interval([0.5]) is None
 
 
-def test_interval_of_many_covers_as_often_as_it_says():
+@pytest.mark.parametrize("count", [2, 3, 30])
+def test_interval_covers_as_often_as_it_says(count):
     random = np.random.default_rng(1)
-    hits = 0
-    for _ in range(20):
-        low, high = interval(list(random.normal(0, 1, 30)))
-        hits += low <= 0 <= high
-    assert hits >= 16
+    found = [interval(list(random.normal(0, 1, count))) for _ in range(1000)]
+    assert 930 <= sum(low <= 0 <= high for low, high in found) <= 970
 
 
 def test_pairs_are_those_that_both_have():

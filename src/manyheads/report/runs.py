@@ -107,9 +107,13 @@ def _plain(path: Path) -> Path:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """A run's folder holds no other; a job of a sweep that died before it wrote anything left its output alone."""
+    """A run's folder holds none but those that were pruned from it; a job of a sweep that died before it wrote anything
+    left its output alone.
+    """
     if (folder / "metrics.json").exists():
         yield folder
+        if (folder / "pruned").is_dir():
+            yield from _below(folder / "pruned")
         return
     below = sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in INSIDE)
     found = [run for path in below for run in _below(path)]

@@ -1,7 +1,7 @@
 """All that is said about the runs of one data set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -10,6 +10,10 @@ from manyheads.report import costs, examples, metrics, stats
 from manyheads.report.choice import Choice, choose, pareto
 from manyheads.report.groups import Group
 from manyheads.report.runs import Run
+
+BUSY = 1.3
+"""Speeds of one attention that differ more than so many times between seeds were measured on a machine that did other
+work, too."""
 
 PAIRS = 28
 """Eight groups are compared each with each; of more, the best with each: the more tests, the less each can show."""
@@ -62,6 +66,19 @@ class Section:
     def means(self) -> dict[str, float]:
         return {label: stats.mean(list(values.values())) for label, values in self.quality.items()}
 
+    @cached_property
+    def compared(self) -> dict[str, dict[Any, float]]:
+        """Quality over the seeds that all groups have, since one may be luckier than another; over all where none is
+        shared.
+        """
+        shared = set.intersection(*map(set, self.quality.values())) if self.quality else set()
+        kept = {label: {s: v for s, v in own.items() if s in shared} for label, own in self.quality.items()}
+        return kept if shared else self.quality
+
+    @cached_property
+    def compared_means(self) -> dict[str, float]:
+        return {label: stats.mean(list(values.values())) for label, values in self.compared.items()}
+
     def group(self, label: str) -> Group:
         return next(group for group in self.groups if group.label == label)
 
@@ -95,10 +112,18 @@ class Section:
 
     @cached_property
     def by_examples(self) -> bool:
-        """Whether examples stand in for seeds: no attention was trained more than once, and all were judged alike."""
+        """Whether examples stand in for seeds: no attention was trained more than once, all were judged alike, by
+        tests, and what is best by the metric is best by them.
+        """
+        if self.metric is None or not self.metric.startswith("test/"):
+            return False
         once = all(len(values) == 1 for values in self.quality.values())
         alike = {(one.of, one.less) for one in self.scores.values()}
-        return once and len(self.scores) == len(self.quality) and len(alike) == 1 and bool(self._common)
+        if not (once and len(self.scores) == len(self.quality) and len(alike) == 1 and self._common):
+            return False
+        by = {label: stats.mean([one.by[name] for name in self._common]) for label, one in self.scores.items()}
+        best = (min if alike.pop()[1] else max)(by.values())
+        return by[next(iter(self.quality))] == best
 
     @cached_property
     def _common(self) -> list:
@@ -117,7 +142,15 @@ class Section:
         if self.by_examples:
             common = {label: {name: one.by[name] for name in self._common} for label, one in self.scores.items()}
             return choose(common, self.spent, next(iter(self.scores.values())).less)
-        return choose(self.quality, self.spent, self.less)
+        return choose(self.compared, self.spent, self.less)
+
+    @cached_property
+    def unrest(self) -> float:
+        """How many times as much time one attention took with one seed as with another; 1 where no time is weighed."""
+        if self.cost not in ("tokens_per_second", "train_seconds"):
+            return 1.0
+        paid = [list(own.values()) for own in self.spent.values() if own and min(own.values()) > 0]
+        return max((max(own) / min(own) for own in paid), default=1.0)
 
     @cached_property
     def front(self) -> list[str]:
@@ -203,7 +236,14 @@ class Section:
 def section(title: str, groups: Sequence[Group], metric: str | None, cost: costs.Cost | None) -> Section:
     finished = [run for group in groups for run in group.finished]
     paid, note = costs.chosen(finished, cost)
-    return Section(title, tuple(groups), metrics.chosen(finished, metric), paid, (note,) if note else ())
+    found = Section(title, tuple(groups), metrics.chosen(finished, metric), paid, (note,) if note else ())
+    if cost is None and found.unrest > BUSY and all(run.value("cost/flops_per_token") for run in finished):
+        told = (
+            f"Speeds of the same attention differ by up to {found.unrest:.1f} times between seeds: the machine did "
+            "other work, too, so arithmetic is compared and not time; cost=tokens_per_second weighs by time anyway."
+        )
+        return replace(found, cost="flops_per_token", notes=(*found.notes, told))
+    return found
 
 
 def _corrected(ps: Sequence[float | None]) -> list[float | None]:

@@ -68,24 +68,18 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def interval(differences: Sequence[float], level: float = 0.95, seed: int = 0) -> tuple[float, float] | None:
-    """Bootstrap percentiles of the mean difference; None of a single one.
+def interval(differences: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the mean difference; None of a single one.
 
-    All ways to draw are looked at where they are few, as they are for seeds.
+    Not the bootstrap's: of three differences, resampled means hold the truth in two of three cases and not in 95 %.
     """
-    values = np.asarray(differences, dtype=np.float64)
-    count = len(values)
-    if count < 2:
+    error = standard_error(differences)
+    if error is None:
         return None
-    if count**count <= DRAWN:
-        drawn = np.array(list(product(range(count), repeat=count)))
-        means = values[drawn].mean(axis=1)
-    else:
-        random = np.random.default_rng(seed)
-        rows = (values[random.integers(0, count, (AT_ONCE, count))] for _ in range(DRAWN // AT_ONCE))
-        means = np.concatenate([drawn.mean(axis=1) for drawn in rows])
-    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
-    return float(low), float(high)
+    from scipy.stats import t  # takes half a second, and reports of single seeds never need it
+
+    reach = float(t.ppf((1 + level) / 2, len(differences) - 1)) * error
+    return mean(differences) - reach, mean(differences) + reach
 
 
 def paired(one: Mapping, other: Mapping) -> list[float]:

@@ -3,14 +3,10 @@
 from dataclasses import dataclass
 
 from manyheads.report import costs, metrics, stats
-from manyheads.report.section import Comparison, Section
+from manyheads.report.section import BUSY, Comparison, Section
 
 CLEAR = 0.05
 """p values below it are called beyond chance."""
-
-BUSY = 1.3
-"""Speeds of one attention that differ more than so many times between seeds were measured on a machine that did other
-work, too."""
 
 MOST = 12
 """Seeds that are ever advised."""
@@ -43,7 +39,7 @@ def words(section: Section) -> Words:
 def _take(section: Section) -> str:
     choice, name = section.choice, metrics.title(section.metric)
     taken, best = choice.taken, choice.best
-    mine = metrics.figure(section.means[taken])
+    mine = metrics.figure(section.compared_means[taken])
     if len(section.quality) == 1:
         return f"{taken} alone has a score, {name} {mine}: with nothing beside it there is nothing to choose."
     if section.mean_cost.get(taken) is None:
@@ -54,6 +50,8 @@ def _take(section: Section) -> str:
             f"of those within one standard error of it ({_listed(beside)}) none costs less"
             if beside
             else "no other comes within one standard error of it"
+            if choice.error is not None
+            else "with one seed its standard error is unknown"
         )
         return f"Take {taken}: its {name}, {mine}, is the best, and {why} ({_paid(section, taken)})."
     saved = 1 - section.mean_cost[taken] / section.mean_cost[best] if best in section.mean_cost else None
@@ -61,7 +59,7 @@ def _take(section: Section) -> str:
     error = f" ± {metrics.figure(choice.error)}" if choice.error is not None and not section.by_examples else ""
     return (
         f"Take {taken}: it costs least ({_paid(section, taken)}{less}) of all within one standard error of the best; "
-        f"its {name} is {mine}, that of {best} {metrics.figure(section.means[best])}{error}."
+        f"its {name} is {mine}, that of {best} {metrics.figure(section.compared_means[best])}{error}."
     )
 
 
@@ -106,7 +104,7 @@ def _than(section: Section, clear: list[Comparison]) -> str:
 
 
 def _surer(section: Section) -> str:
-    seeds = max(len(values) for values in section.quality.values())
+    seeds = min(len(values) for values in section.compared.values())
     wanted = seeds_wanted(len(section.comparisons))
     if len(section.quality) == 1:
         return "Train a second attention: python train.py -m attention=dense,linear seed=1,2,3 …"
@@ -143,6 +141,7 @@ def _warnings(section: Section) -> list[str]:
         )
         found.append(f"{which} {does} the baseline {name} ({metrics.figure(value)}): {told}.")
     found += _busy(section)
+    found += _unlike(section)
     short = [group for group in section.groups if len(group.finished) < len(group.runs)]
     if short:
         counts = [f"{group.label} {len(group.finished)} of {len(group.runs)}" for group in short]
@@ -156,16 +155,28 @@ def _warnings(section: Section) -> list[str]:
 
 
 def _busy(section: Section) -> list[str]:
-    if section.cost not in ("tokens_per_second", "train_seconds"):
-        return []
-    costs_of = [list(own.values()) for own in section.spent.values() if own and min(own.values()) > 0]
-    most = max((max(own) / min(own) for own in costs_of), default=1.0)
-    if most <= BUSY:
+    if section.unrest <= BUSY:
         return []
     return [
-        f"Speeds of the same attention differ by up to {most:.1f} times between seeds: the machine did other work, "
-        "too, so that time says little here. Arithmetic does not depend on that: report with cost=flops_per_token."
+        f"Speeds of the same attention differ by up to {section.unrest:.1f} times between seeds: the machine did "
+        "other work, too, so that time says little here. Arithmetic does not depend on that: report with "
+        "cost=flops_per_token."
     ]
+
+
+def _unlike(section: Section) -> list[str]:
+    """Seeds that some lack, as in a sweep that was cut off."""
+    seeds = {label: tuple(sorted(values, key=str)) for label, values in section.quality.items()}
+    if len(set(seeds.values())) < 2:
+        return []
+    counts = _listed([f"{label} {', '.join(map(str, own))}" for label, own in seeds.items()])
+    shared = section.compared is not section.quality
+    what = (
+        f"the choice is made over {', '.join(map(str, next(iter(section.compared.values()))))}, which all have"
+        if shared
+        else "none is shared, so that luck with a seed is not told from the attention"
+    )
+    return [f"Not all were trained with the same seeds ({counts}): {what}."]
 
 
 def _unit(section: Section) -> str:
