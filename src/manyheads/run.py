@@ -141,6 +141,14 @@ class Run:
                 self.trainer.fit(self.task, datamodule=self.data, ckpt_path=self._state_to_go_on_from())
         except MisconfigurationException as problem:
             raise UserError(str(problem).strip().replace("\n", " ")) from problem
+        except ValueError as problem:
+            # Lightning's own check, which it makes once it knows how many batches there are.
+            if not str(problem).lstrip().startswith("`val_check_interval`"):
+                raise
+            raise UserError(
+                f"trainer.val_check_interval={self.cfg.trainer.val_check_interval} is more than an epoch has batches: "
+                "lower it, or set trainer.check_val_every_n_epoch=null to count across epochs."
+            ) from problem
         self._note_training()
         self._ask_the_search()
         if build.shares(self.cfg):

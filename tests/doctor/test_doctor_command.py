@@ -39,10 +39,11 @@ def test_a_sound_run_is_well_and_nothing_is_left(tmp_path):
 
 def test_mistakes_of_all_kinds_are_told_at_once(tmp_path):
     typed = ("attention=slidingwindow", "model.dmi=3", "model.heads=5", f"data.path={tmp_path}/nowhere", "train=false")
+    typed += ("callbacks.guard.on_fault=skipp", "layers_attention=[dens]", "ckpt_path=away.ckpt")
     code, found = asked(*QUICK[:2], *typed, "trainer.precision=16-mixed", "trainer=cpu", folder=tmp_path)
     assert code == 1
     said = " ".join(check["sentence"] for check in found["checks"] if check["light"] == "red")
-    for word in ("sliding_window", "model.dim", "model.heads=5", "nowhere", "train=false", "16-mixed"):
+    for word in ("sliding_window", "model.dim", "model.heads=5", "nowhere", "16-mixed", "skipp", "dense", "away.ckpt"):
         assert word in said, word
     assert not list(tmp_path.iterdir())
 
@@ -58,3 +59,10 @@ def test_the_table_has_signs_and_a_last_word(tmp_path):
 def test_what_goes_on_is_none_of_the_doctors(tmp_path):
     done = command.run("scripts/doctor.py", "resume=auto", cwd=tmp_path)
     assert "leave out resume=" in command.refused(done)
+
+
+def test_a_refusal_is_json_too_where_json_was_asked_for(tmp_path):
+    code, found = asked("resume=auto", folder=tmp_path)
+    assert code == 1
+    assert not found["ok"]
+    assert "leave out resume=" in found["checks"][0]["sentence"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from manyheads.attention.softmax import Softmax
+from manyheads.config import refusals
 from manyheads.data.base import TokenSpec
 from manyheads.doctor import look, making, speed, typed
 from manyheads.doctor.checks import Check, Findings
@@ -17,6 +18,7 @@ from manyheads.doctor.data import data_checks
 from manyheads.doctor.environment import environment
 from manyheads.doctor.kernels import kernels
 from manyheads.doctor.making import make_task, read_data, ready
+from manyheads.doctor.trainer import trainer_check
 from manyheads.errors import UserError
 from manyheads.estimate import estimate
 
@@ -86,6 +88,43 @@ def test_sizes_that_do_not_fit_are_laid_on_what_made_them(overrides, sentence, t
 def test_two_sizes_that_do_not_fit_are_both_told(tmp_path):
     _, _, wrong = make_task(["model.heads=5", "optimizer.betas=[2,3]"], str(tmp_path), SPEC)
     assert {override for _, override in wrong} == {"model.heads=5", "optimizer.betas=[2,3]"}
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "sentence"),
+    [
+        ("callbacks.guard.on_fault=skipp", "callbacks.guard", "skip"),
+        ("callbacks.attention_maps.documents=0", "callbacks.attention_maps", "documents"),
+        ("trainer.strategy=nonsense", "trainer", "nonsense"),
+    ],
+)
+def test_what_a_trainer_or_a_callback_refuses_is_named_by_its_part(override, name, sentence):
+    sound, sick = Findings(), Findings()
+    trainer_check(typed.composed(["trainer=cpu"])[0], sound)
+    assert [check.light for check in sound.checks] == ["green"]
+    trainer_check(typed.composed(["trainer=cpu", override])[0], sick)
+    assert [(check.name, check.light) for check in sick.checks] == [(name, "red")]
+    assert sentence in sick.checks[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("trainer.max_epochs=0", "trains nothing"),
+        ("trainer.max_steps=0", "trains nothing"),
+        ("ckpt_path=nowhere.ckpt", "nowhere.ckpt is not there"),
+    ],
+)
+def test_runs_that_would_end_before_they_begin(override, sentence):
+    cfg, _ = typed.composed(["trainer=cpu", override])
+    assert [reason for reason in refusals.reasons(cfg, [override]) if sentence in reason]
+    assert not refusals.reasons(typed.composed(["trainer=cpu"])[0], [])
+
+
+@pytest.mark.parametrize("key", ["layers_attention=[dense,slidingwindow]", "cross_attention=slidingwindow"])
+def test_a_layer_whose_attention_nobody_knows(key, tmp_path):
+    with pytest.raises(UserError, match=r"names slidingwindow.*Did you mean sliding_window\?"):
+        ready([key, *TINY], str(tmp_path))
 
 
 # --- environment ---------------------------------------------------------------------------------------------------

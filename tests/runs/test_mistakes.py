@@ -32,6 +32,9 @@ MANY_EN, MANY_DE = "The dog sleeps.\n" * 40, "Der Hund schläft.\n" * 40
         ("ckpt_path=nowhere.ckpt", ("nowhere.ckpt",)),
         ("position.head_dim=3", ("position.head_dim",)),
         ("data.batch_tokens=10", ("data.batch_tokens",)),
+        ("trainer.max_epochs=0", ("trainer.max_epochs=0", "trains nothing")),
+        ("trainer.val_check_interval=99999", ("trainer.val_check_interval=99999", "check_val_every_n_epoch=null")),
+        ("layers_attention=[dens]", ("layers_attention names dens", "dense")),
     ],
 )
 def test_overrides(override, words, tmp_path):

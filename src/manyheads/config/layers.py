@@ -5,11 +5,12 @@ Names become configs before anything is built or written, so that a run's folder
 
 from collections.abc import Sequence
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from manyheads.config.check import check
 from manyheads.config.compose import compose
 from manyheads.config.joined import joined
+from manyheads.config.names import did_you_mean, listed
 from manyheads.config.places import conf_folder
 from manyheads.config.sweeps import key_of
 from manyheads.errors import UserError
@@ -23,6 +24,7 @@ def name_layers(cfg: DictConfig, chosen: str | None = None, overrides: Sequence[
     (+attentions.sliding_window.pattern.width=64), and a resumed run has all of them there.
     Raises UserError for names that are not there and for what no layer would use.
     """
+    _refuse_unknown(cfg)
     _refuse(cfg, chosen, overrides)
     known = dict(cfg.attentions or {})
     if chosen in known:
@@ -58,6 +60,22 @@ def _refuse(cfg: DictConfig, chosen: str | None, overrides: Sequence[str]) -> No
             f"{mine[0]} would change nothing, since no layer takes {chosen}: name it in layers_attention, "
             "or set a value of one that is named there by +attentions.NAME.KEY=..."
         )
+
+
+def _refuse_unknown(cfg: DictConfig) -> None:
+    there = [file.stem for file in (conf_folder() / "attention").glob("*.yaml")]
+    for key in ("layers_attention", "cross_attention"):
+        names = cfg[key] if isinstance(cfg[key], ListConfig) else [cfg[key]]
+        wrong = [
+            str(n)
+            for n in names
+            if n is not None and n not in there and "_target_" not in (cfg.attentions or {}).get(n, {})
+        ]
+        if wrong:
+            raise UserError(
+                f"{key} names {wrong[0]}, and there is no attention named so.{did_you_mean(wrong[0], there)}"
+                + listed("attention", there)
+            )
 
 
 def title(cfg: DictConfig, chosen: str) -> str:

@@ -1,5 +1,7 @@
 """Combinations that compose and are each right, but that no run can do."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig, ListConfig
 
 from manyheads.config.ranks import started
@@ -54,7 +56,7 @@ def refuse(cfg: DictConfig, overrides: list[str]) -> None:
 
 def reasons(cfg: DictConfig, overrides: list[str]) -> list[str]:
     """Everything that no run can do, a sentence each."""
-    found = (why(cfg) for why in (_untrained, _unmeasured, _unshared, _unbuilt, _unpruned, _unmet))
+    found = (why(cfg) for why in (_untrained, _stepless, _absent, _unmeasured, _unshared, _unbuilt, _unpruned, _unmet))
     return [reason for reason in (_changed(cfg, overrides), *found) if reason is not None]
 
 
@@ -75,6 +77,19 @@ def _untrained(cfg: DictConfig) -> str | None:
     if cfg.train or cfg.ckpt_path is not None or cfg.resume is not None:
         return None
     return "train=false tests weights that are there already: name them with ckpt_path=FILE or resume=FOLDER."
+
+
+def _stepless(cfg: DictConfig) -> str | None:
+    key = next((key for key in ("max_epochs", "max_steps") if cfg.trainer.get(key) == 0), None)
+    if not cfg.train or key is None:
+        return None
+    return f"trainer.{key}=0 trains nothing: give it 1 or more, or test weights by train=false ckpt_path=FILE."
+
+
+def _absent(cfg: DictConfig) -> str | None:
+    if cfg.ckpt_path is None or cfg.resume is not None or Path(cfg.ckpt_path).expanduser().exists():
+        return None
+    return f"ckpt_path={cfg.ckpt_path} is not there: name a checkpoint, such as FOLDER/checkpoints/best.ckpt."
 
 
 def _unmeasured(cfg: DictConfig) -> str | None:

@@ -6,6 +6,7 @@ import time
 
 from manyheads.config.arguments import guarded
 from manyheads.config.threads import calm_threads
+from manyheads.errors import UserError
 
 USAGE = """What is wrong with a run before it begins: machine, config, data, model, memory and speed.
 
@@ -35,11 +36,18 @@ def doctor(argv: list[str]) -> int:
 
 def _look(overrides: list[str], as_json: bool, waits: str | None) -> bool:
     # Imported here: --help waits for no torch.
+    from manyheads.doctor.checks import Findings
     from manyheads.doctor.look import look
     from manyheads.doctor.show import print_json, show
 
     begun = time.perf_counter()
-    found = look(overrides, waits)
+    try:
+        found = look(overrides, waits)
+    except UserError as problem:
+        if not as_json:
+            raise
+        found = Findings()
+        found.add("config", "refused", "red", str(problem))
     if as_json:
         print_json(found, time.perf_counter() - begun)
     else:

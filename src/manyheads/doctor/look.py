@@ -21,7 +21,8 @@ from manyheads.doctor.kernels import kernels
 from manyheads.doctor.lengths import by_length
 from manyheads.doctor.making import Read, make_task, read_data, ready
 from manyheads.doctor.speed import memory, times
-from manyheads.doctor.typed import read
+from manyheads.doctor.trainer import trainer_check
+from manyheads.doctor.typed import key_of, read
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
 from manyheads.training.quiet import quiet_lightning
@@ -51,9 +52,9 @@ def _look(overrides: list[str], waits: str | None, found: Findings) -> None:
     for reason in refusals.reasons(typed.cfg, typed.overrides):
         found.add("config", "refused", "red", reason)
     with _cache(typed.cfg) as cache:
-        cfg = _whole(typed.overrides, cache, found)
+        cfg, overrides_left = _whole(typed.overrides, cache, found)
         if cfg is not None:
-            _data_and_model(cfg, typed.overrides, cache, found)
+            _data_and_model(cfg, overrides_left, cache, found)
     if not any(check.light == "red" for check in found.of("config")):
         found.add("config", "overrides", "green", f"{len(overrides)} overrides, all of them understood.")
 
@@ -63,12 +64,14 @@ def _refuse_old(cfg: DictConfig) -> None:
         raise UserError("the doctor looks at runs that begin: leave out resume=, and give what the run was given.")
 
 
-def _whole(overrides: list[str], cache: str, found: Findings) -> DictConfig | None:
+def _whole(overrides: list[str], cache: str, found: Findings) -> tuple[DictConfig | None, list[str]]:
+    """The config and the overrides that it was made of: without those of layers, where these are wrong."""
     try:
-        return ready(overrides, cache)
+        return ready(overrides, cache), overrides
     except UserError as problem:
         found.add("config", "mistake", "red", str(problem))
-        return None
+    plain = [override for override in overrides if key_of(override) not in ("layers_attention", "cross_attention")]
+    return (None, overrides) if len(plain) == len(overrides) else _whole(plain, cache, found)
 
 
 def _data_and_model(cfg: DictConfig, overrides: list[str], cache: str, found: Findings) -> None:
@@ -109,6 +112,7 @@ def _model(data: LightningDataModule, task: LightningModule, cfg: DictConfig, fo
         cfg.trainer.accelerator, cfg.trainer.precision = "cpu", 32
     count = sum(weight.numel() for weight in task.model.parameters())
     found.add("model", "parameters", "green", f"{count:,} parameters.", parameters=count)
+    trainer_check(cfg, found)
     kernels(task.model, cfg, isinstance(data.spec, TokenSpec) and data.spec.kind == "language_model", found)
     _trust(task, cfg, found)
     _costs(data, task, cfg, found)
