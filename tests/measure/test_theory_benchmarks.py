@@ -107,6 +107,14 @@ def test_sentences_say_who_learns_how_far_and_who_guesses(tmp_path, capsys):
     assert (tmp_path / "formal.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_language_is_named_by_its_brackets_and_one_that_recovers_does_not_guess_from_there_on(tmp_path, capsys):
+    formal_report.publish([cell("rope", (0.5, 0.97, 0.6, 0.7))], asked(), ["data.kinds=3"], tmp_path / "formal.json")
+    lines = capsys.readouterr().out.split("\n")
+    assert lines[0].startswith("Dyck-3: all of 1 models")
+    assert lines[1].endswith("does not learn it, ends at 0.70.")
+    assert "## Dyck-3" in (tmp_path / "formal.md").read_text()
+
+
 def test_reading_on_is_held_against_forgetting(tmp_path, capsys):
     short, far, worse = [2.0] * 4, [2.0] * 4 + [1.5] * 4, [2.0] * 4 + [8.0] * 4
     refusal = {"refused": "Too long."}

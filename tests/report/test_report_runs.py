@@ -50,6 +50,26 @@ def test_time_to_the_level_that_all_reach(swept):
     assert section.seconds_to_level("dense") == pytest.approx([10, 10, 10])
 
 
+def test_time_to_a_level_that_was_asked_for_counts_who_reached_it(swept):
+    section = only(gather([swept], level=0.65))
+    assert section.level == 0.65
+    assert section.seconds_to_level("linear") == pytest.approx([15])  # of 0.6, 0.5 and 0.7
+    assert section.seconds_to_level("dense") == pytest.approx([10, 10, 10])
+    page = markdown.page(gather([swept], level=0.65))
+    assert "seconds to 0.650" in page
+    assert "15.0 (1 of 3)" in page
+    assert "as asked for by level=" in page
+
+
+def test_who_learns_nothing_does_not_set_the_level(tmp_path):
+    sweep(tmp_path, {"dense": [0.9, 0.94], "linear": [0.45, 0.4]}, {"dense": 1000, "linear": 2000})
+    section = only(gather([tmp_path]))
+    assert section.beaten == ["linear"]
+    assert section.level == pytest.approx(0.9)
+    assert section.seconds_to_level("linear") == []
+    assert "that beat the baseline reached" in markdown.page(gather([tmp_path]))
+
+
 def test_pairs_and_their_tests(swept):
     section = only(gather([swept]))
     pairs = {(c.one, c.other): c for c in section.comparisons}

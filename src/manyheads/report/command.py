@@ -18,6 +18,7 @@ class Report:
     output: Path | None = field(default=None, metadata={"help": "where to; null: the folder in which all runs are"})
     metric: str | None = field(default=None, metadata={"help": "as test/accuracy; null: what the runs' task watches"})
     cost: Cost | None = field(default=None, metadata={"help": "what is to be saved; null: time, by tokens_per_second"})
+    level: float | None = field(default=None, metadata={"help": "to which time is counted; null: what all runs reach"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,7 +32,7 @@ def _run(argv: list[str]) -> None:
     if not folders:
         print(usage(Report))
         return
-    page, content = report([Path(one) for one in folders], asked.output, asked.metric, asked.cost)
+    page, content = report([Path(one) for one in folders], asked.output, asked.metric, asked.cost, asked.level)
     show(page, content)
 
 

@@ -48,10 +48,12 @@ class Content:
         return list(dict.fromkeys(str(device) for device in found if device))
 
 
-def gather(folders: Sequence[Path], metric: str | None = None, cost: costs.Cost | None = None) -> Content:
+def gather(
+    folders: Sequence[Path], metric: str | None = None, cost: costs.Cost | None = None, level: float | None = None
+) -> Content:
     """Reads the runs in and below these folders. Raises UserError where there are none, or none has `metric`."""
     found = runs.find(list(folders))
-    made = [section(title, members, metric, cost) for title, members in groups.sections(found)]
+    made = [section(title, members, metric, cost, level) for title, members in groups.sections(found)]
     if metric is not None and not any(one.quality for one in made):
         raise UserError(f"metric={metric} was measured by no run here.{known_metrics(found)}")
     root = str(folders[0]) if len(folders) == 1 else str(runs.common(list(folders)))

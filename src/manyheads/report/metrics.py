@@ -8,6 +8,7 @@ from manyheads.report.runs import Run
 
 NAMES = {
     "accuracy": "accuracy",
+    "recognised": "words recognised",
     "f1_macro": "macro F1",
     "f1_micro": "micro F1",
     "auroc": "AUROC",

@@ -39,13 +39,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Section:
-    """title: of the data; groups: at least one; metric: None where no run has one."""
+    """title: of the data; groups: at least one; metric: None where no run has one. asked_level: of what the runs watch,
+    to which time is counted; None: see `level`.
+    """
 
     title: str
     groups: tuple[Group, ...]
     metric: str | None
     cost: costs.Cost
     notes: tuple[str, ...]
+    asked_level: float | None = None
 
     @property
     def runs(self) -> list[Run]:
@@ -172,6 +175,11 @@ class Section:
         return [label for label, value in self.means.items() if sign * value <= sign * self.baseline[1]]
 
     @cached_property
+    def worth(self) -> list[str]:
+        """Groups that beat the baseline, or all where none does."""
+        return [label for label in self.quality if label not in self.beaten] or list(self.quality)
+
+    @cached_property
     def comparisons(self) -> list[Comparison]:
         labels = list(self.quality)
         pairs = list(combinations(labels, 2))
@@ -216,16 +224,18 @@ class Section:
 
     @cached_property
     def level(self) -> float | None:
-        """The quality that every finished run reaches at some validation."""
-        if self.watched is None:
-            return None
+        """What was asked for; else the quality that every finished run reaches at some validation, but for those of
+        attentions that are no better than the baseline, unless all are.
+        """
+        if self.watched is None or self.asked_level is not None:
+            return self.asked_level if self.watched is not None else None
         less = metrics.less_is_better(self.watched, self.runs)
-        curves = [self.curve(run) for label in self.quality for run in self.group(label).finished]
+        curves = [self.curve(run) for label in self.worth for run in self.group(label).finished]
         tops = [(min if less else max)(value for _, value in curve) for curve in curves if curve]
         return (max if less else min)(tops, default=None)
 
     def seconds_to_level(self, label: str) -> list[float]:
-        """Of each seed that left a curve."""
+        """Of each seed whose curve reaches it."""
         less, found = metrics.less_is_better(self.watched or "", self.runs), []
         for run in self.group(label).finished:
             reached = [at for at, v in self.curve(run) if (v <= self.level if less else v >= self.level)]
@@ -233,10 +243,17 @@ class Section:
         return found
 
 
-def section(title: str, groups: Sequence[Group], metric: str | None, cost: costs.Cost | None) -> Section:
+def section(
+    title: str,
+    groups: Sequence[Group],
+    metric: str | None = None,
+    cost: costs.Cost | None = None,
+    level: float | None = None,
+) -> Section:
     finished = [run for group in groups for run in group.finished]
     paid, note = costs.chosen(finished, cost)
-    found = Section(title, tuple(groups), metrics.chosen(finished, metric), paid, (note,) if note else ())
+    notes = (note,) if note else ()
+    found = Section(title, tuple(groups), metrics.chosen(finished, metric), paid, notes, level)
     if cost is None and found.unrest > BUSY and all(run.value("cost/flops_per_token") for run in finished):
         told = (
             f"Speeds of the same attention differ by up to {found.unrest:.1f} times between seeds: the machine did "

@@ -51,13 +51,14 @@ def _group(section: Section, label: str, paid: Sequence[str], timed: bool) -> tu
     shown = [section.measured(label, name) for name in paid]
     reached = section.seconds_to_level(label) if timed else []
     seconds = sum(reached) / len(reached) if reached else None
+    few = "" if len(reached) == len(values) else f" ({len(reached)} of {len(values)})"
     return (
         Cell(label, note=", ".join(marks) or None),
         Cell(metrics.figure(section.means[label]), section.means[label]),
         Cell(metrics.figure(own), own),
         Cell(f"{len(values)}" + (f" of {of}" if of > len(values) else ""), len(values)),
         Cell(f"{share:.0%}", share),
-        *([Cell(NOTHING if seconds is None else f"{seconds:,.1f}", seconds)] if timed else []),
+        *([Cell(NOTHING if seconds is None else f"{seconds:,.1f}{few}", seconds)] if timed else []),
         *(Cell(costs.AXES[n].shown(value), value) for n, value in zip(paid, shown, strict=True)),
     )
 
@@ -79,12 +80,19 @@ def _meaning(section: Section) -> str:
     if section.level is not None:
         told.append(
             f"“seconds to {metrics.figure(section.level)}”: training until {metrics.title(section.watched)} was "
-            f"there, the level that every run reached."
+            f"there, {_which(section)}."
         )
     told.append("“on the front”: no other is as good for less.")
     if all(section.measured(label, "energy_joules") is None for label in section.quality):
         told.append("Energy was not measured: this machine has no counter that can be read.")
     return " ".join(told)
+
+
+def _which(section: Section) -> str:
+    if section.asked_level is not None:
+        return "as asked for by level="
+    better = "" if len(section.worth) == len(section.quality) else " of the attentions that beat the baseline"
+    return f"the level that every run{better} reached; in brackets how many of a row did, where not all"
 
 
 def comparisons(section: Section) -> Table:

@@ -10,13 +10,17 @@ from manyheads.report.costs import Cost
 
 
 def report(
-    folders: Sequence[Path], output: Path | None = None, metric: str | None = None, cost: Cost | None = None
+    folders: Sequence[Path],
+    output: Path | None = None,
+    metric: str | None = None,
+    cost: Cost | None = None,
+    level: float | None = None,
 ) -> tuple[Path, Content]:
     """Writes report.html, report.md and report.csv to `output`, by default the folder in which all runs are.
 
     Returns the page and what it holds. Raises UserError for folders without runs, before anything is written.
     """
-    content = gather(folders, metric, cost)
+    content = gather(folders, metric, cost, level)
     texts = {
         "report.html": html.page(content),
         "report.md": markdown.page(content),

@@ -13,7 +13,7 @@ LONGEST = 80
 LAYOUT: dict[str, dict[str, list[Any]]] = {
     "quality": {
         "loss of validations": ["Multiline", ["val/loss$"]],
-        "score: higher is better": ["Multiline", ["val/(bleu|f1_macro)$"]],
+        "score: higher is better": ["Multiline", ["val/(bleu|f1_macro|recognised)$"]],
         "error: lower is better": ["Multiline", ["val/(mse|bits_per_byte)$"]],
     },
     "training": {

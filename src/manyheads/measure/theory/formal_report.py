@@ -8,11 +8,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from manyheads.config.compose import compose
 from manyheads.measure.theory.asked import Formal
 from manyheads.measure.theory.store import Figures
 from manyheads.measure.theory.written import command, table, write
 
-TITLES = {"parity": "PARITY", "anbn": "aⁿbⁿ", "dyck": "Dyck-2"}
+TITLES = {"parity": "PARITY", "anbn": "aⁿbⁿ", "dyck": "Dyck-{kinds}"}
 COLOURS = ["#2f6f9f", "#c8553d", "#588b4a", "#8b6fb0", "#b0883a", "#3a9aa8", "#666666", "#d986b0", "#1f1f1f"]
 KNOWN, LOST = 0.95, 0.6
 """From here on a language counts as recognised; up to here, as guessed (which is 0.5)."""
@@ -21,7 +22,8 @@ Group = dict[str, Any]
 
 
 def publish(found: list[Figures], asked: Formal, overrides: list[str], output: Path) -> None:
-    groups = grouped(found)
+    kinds = compose(["data=formal_language", *overrides]).data.kinds
+    groups = grouped(found, kinds)
     sentences = [line for language in _languages(groups) for line in told(groups, language)]
     defaults = {field.name: field.default for field in fields(Formal) if field.default is not MISSING}
     typed = command("formal", asked, defaults, overrides)
@@ -29,12 +31,12 @@ def publish(found: list[Figures], asked: Formal, overrides: list[str], output: P
     print("\n".join([*sentences, f"{output.with_suffix('')}.json, .md and .png"]))
 
 
-def grouped(found: list[Figures]) -> list[Group]:
-    """Means over seeds of what differs in nothing else; refused cells have no scores."""
+def grouped(found: list[Figures], kinds: int) -> list[Group]:
+    """Means over seeds of what differs in nothing else; refused cells have no scores. kinds: of Dyck's brackets."""
     groups: dict[tuple, list[Figures]] = {}
     for cell in found:
         groups.setdefault(tuple(cell[key] for key in ("language", "attention", "position", "layers")), []).append(cell)
-    return [_group(key, cells) for key, cells in groups.items()]
+    return [_group(key, cells) | {"title": TITLES[key[0]].format(kinds=kinds)} for key, cells in groups.items()]
 
 
 def _group(key: tuple, cells: list[Figures]) -> Group:
@@ -54,7 +56,7 @@ def told(groups: list[Group], language: str) -> list[str]:
     if not own:
         return []
     good, bad = ([group for group in own if (_trained(group) >= KNOWN) is known] for known in (True, False))
-    lines = [f"{TITLES[language]}: {_count(len(good), len(own))} the words of trained lengths that they had not seen."]
+    lines = [f"{own[0]['title']}: {_count(len(good), len(own))} the words of trained lengths that they had not seen."]
     if bad:
         lines.append(f"  Not so: {', '.join(f'{name(g)} ({_trained(g):.2f})' for g in bad)}.")
     lines += [f"  {_reach(group)}" for group in sorted(own, key=lambda g: -min(_beyond(g).values(), default=0.0))]
@@ -95,7 +97,7 @@ def _reach(group: Group) -> str:
     """A sentence of how far one of them holds."""
     curve = group["recognised"]
     held = [part for part, value in curve.items() if value >= KNOWN and _all_before(curve, part)]
-    guessed = next((part for part, value in curve.items() if value <= LOST), None)
+    guessed = next((part for part in curve if _all_from(curve, part)), None)
     far = f"holds up to {held[-1]} the trained length" if held else "does not learn it"
     return f"{name(group)}: {far}" + (
         f", guesses from {guessed} on." if guessed else f", ends at {list(curve.values())[-1]:.2f}."
@@ -104,6 +106,10 @@ def _reach(group: Group) -> str:
 
 def _all_before(curve: dict[str, float], part: str) -> bool:
     return all(value >= KNOWN for other, value in curve.items() if _times(other) <= _times(part))
+
+
+def _all_from(curve: dict[str, float], part: str) -> bool:
+    return all(value <= LOST for other, value in curve.items() if _times(other) >= _times(part))
 
 
 def markdown(groups: list[Group], sentences: list[str], asked: Formal) -> str:
@@ -122,7 +128,7 @@ def markdown(groups: list[Group], sentences: list[str], asked: Formal) -> str:
         parts = next((list(group["recognised"]) for group in own if "recognised" in group), [])
         head = ["attention", "position", "layers", *parts, "prefixes, " + (parts[-1] if parts else "")]
         rows = [_row(group, parts) for group in own] + _baselines(own, parts)
-        lines += [f"## {TITLES[language]}", "", table(head, rows), ""]
+        lines += [f"## {own[0]['title']}", "", table(head, rows), ""]
     return "\n".join(lines)
 
 
@@ -145,11 +151,12 @@ def draw(groups: list[Group]) -> Figure:
     every = figure.subplots(len(languages), 2, squeeze=False)
     for row, language in zip(every, languages, strict=True):
         own = [group for group in groups if group["language"] == language and "recognised" in group]
-        first, place, deepest = own[0]["attention"], own[0]["position"], max(group["layers"] for group in own)
+        first, place, title = (own[0][key] for key in ("attention", "position", "title"))
+        deepest = max(group["layers"] for group in own)
         by_position = [group for group in own if group["attention"] == first]
         by_attention = [group for group in own if group["position"] == place and group["layers"] == deepest]
-        _panel(row[0], by_position, "position", f"{TITLES[language]}: {first} attention, by position and depth")
-        _panel(row[1], by_attention, "attention", f"{TITLES[language]}: {deepest} layers with {place}, by attention")
+        _panel(row[0], by_position, "position", f"{title}: {first} attention, by position and depth")
+        _panel(row[1], by_attention, "attention", f"{title}: {deepest} layers with {place}, by attention")
     return figure
 
 
