@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import nn
 from manyheads.attention.layers import Layers
 from manyheads.config.layers import name_layers
 from manyheads.config.objects import instantiate
+from manyheads.config.refusals import objectives
 from manyheads.data.base import DataSpec
 from manyheads.errors import UserError
 from manyheads.model.layers import CrossAttention
@@ -68,7 +69,15 @@ def task(cfg: DictConfig, made: nn.Module, spec: DataSpec) -> LightningModule:
     built = instantiate(cfg.task)(model=made, spec=spec, optimizer=optimizer, schedule=schedule)
     if built.monitor not in built.metrics:
         raise UserError(f"task.monitor={built.monitor} is not measured; choose one of {', '.join(built.metrics)}.")
+    _refuse_unmeasured(cfg, built.metrics)
     return built
+
+
+def _refuse_unmeasured(cfg: DictConfig, known: Sequence[str]) -> None:
+    """Only names of the validation are known before it: a test set may have any name."""
+    wanted = next((name for name in objectives(cfg) if name.startswith("val/") and name not in known), None)
+    if wanted is not None:
+        raise UserError(f"optimized_metric={wanted} is not measured; choose one of {', '.join(known)}.")
 
 
 def _sensible(what: str, make: Callable[[], Any]) -> Any:

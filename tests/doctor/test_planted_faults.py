@@ -76,6 +76,7 @@ def test_a_command_without_a_mistake_has_none():
         (["model.head_dim=7", "position=rope"], "the head size must be even"),
         (["position=learned", "position.limit=16"], "more than position.limit=16"),
         (["attention=gqa", "attention.kv_heads=3"], "does not divide"),
+        (["optimized_metric=val/blue"], "optimized_metric=val/blue is not measured"),
     ],
 )
 def test_sizes_that_do_not_fit_are_laid_on_what_made_them(overrides, sentence, tmp_path):
@@ -274,6 +275,27 @@ def test_copies_that_the_data_leaves_out_are_counted(tmp_path):
     assert said.light == "yellow"
     assert "20 of 20 documents of test" in said.sentence
     assert "on_duplicate=drop" in said.sentence
+
+
+def test_rows_that_are_the_same_but_for_case_and_white_space(tmp_path):
+    loud = [(source.upper(), target.replace(" ", "  ")) for source, target in some(0, 5)]
+    place = pairs(tmp_path, train=some(0, 60), val=some(60, 90), test=[*some(90, 115), *loud])
+    found, _ = checked(place, folder=tmp_path)
+    assert named(found, "duplicates across splits").light == "green"
+    assert named(found, "near duplicates").light == "red"
+    assert "5 of 30 pairs of test" in named(found, "near duplicates").sentence
+
+
+def test_documents_that_are_the_same_but_for_case_and_white_space(tmp_path):
+    rows = [(f"text of number {n}", "yes" if n % 2 else "no", "train") for n in range(300)]
+    rows += [(f"Text  of number {n}", "yes" if n % 2 else "no", "test") for n in range(2)]
+    rows += [(f"other {n}", "yes" if n % 2 else "no", ("val", "test")[n % 2]) for n in range(600)]
+    pd.DataFrame(rows, columns=["text", "label", "split"]).to_csv(tmp_path / "notes.csv", index=False)
+    place = ["data=clinical_long", f"data.path={tmp_path / 'notes.csv'}", "data.split=split"]
+    found, _ = checked(*place, folder=tmp_path)
+    assert named(found, "duplicates across splits").light == "green"
+    assert named(found, "near duplicates").light == "yellow"
+    assert "2 of 302 documents of test" in named(found, "near duplicates").sentence
 
 
 def test_values_that_are_missing_and_a_channel_that_never_moves(tmp_path):

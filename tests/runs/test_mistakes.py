@@ -34,6 +34,7 @@ MANY_EN, MANY_DE = "The dog sleeps.\n" * 40, "Der Hund schläft.\n" * 40
         ("data.batch_tokens=10", ("data.batch_tokens",)),
         ("trainer.max_epochs=0", ("trainer.max_epochs=0", "trains nothing")),
         ("trainer.val_check_interval=99999", ("trainer.val_check_interval=99999", "check_val_every_n_epoch=null")),
+        ("optimized_metric=val/blue", ("optimized_metric=val/blue", "val/bleu")),
         ("layers_attention=[dens]", ("layers_attention names dens", "dense")),
     ],
 )

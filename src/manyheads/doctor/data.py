@@ -32,6 +32,7 @@ def data_checks(data: LightningDataModule, cfg: DictConfig, found: Findings) -> 
     _cut(known, cfg, found)
     _twice(known, found)
     _across(known, cfg, found)
+    _alike(known, found)
     if known.labels is not None:
         _labels(known, found)
     if known.values is not None:
@@ -103,6 +104,21 @@ def _across(known: Facts, cfg: DictConfig, found: Findings) -> None:
     if not any(shared.values()):
         words = f"No {known.what} of another split are in train."
         found.add(SECTION, "duplicates across splits", "green", words)
+
+
+def _alike(known: Facts, found: Findings) -> None:
+    """Rows that no rule of a run's leaves out, since they are not quite the same."""
+    keys, alike = (set(of.get("train") or ()) for of in (known.keys, known.alike))
+    for name in known.alike:
+        rows = list(zip(known.keys[name], known.alike[name], strict=True))
+        near = sum(key not in keys and row in alike for key, row in rows)
+        if name != "train" and near:
+            light = "red" if near / len(rows) > LEAK else "yellow"
+            words = (
+                f"{near:,} of {len(rows):,} {known.what} of {name} are in train too but for case and white space "
+                f"({near / len(rows):.1%}): scores on it are too good; leave them out of one of both."
+            )
+            found.add(SECTION, "near duplicates", light, words, split=name, shared=near)
 
 
 def _verdict(share: float, rule: str | None) -> tuple[Light, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from manyheads.data.clinical import ClinicalLongData
+from manyheads.data.documents.documents import Documents
 from manyheads.data.formal_language import FormalLanguageData
 from manyheads.data.language_model import LanguageModelData
 from manyheads.data.timeseries import TimeSeriesData
@@ -21,8 +22,9 @@ MOST = 200_000
 @dataclass
 class Facts:
     """rows: of each split, `what` they are. lengths: of training rows, in `unit`. keys: for each split what makes two
-    of its rows the same. cut: shares of rows that lose something, and of all tokens that are lost. labels: of each
-    split, numbers of `names`. values: of series, (t, c) with NaN; channels names them.
+    of its rows the same; alike: the same but for case and white space. cut: shares of rows that lose something, and of
+    all tokens that are lost. labels: of each split, numbers of `names`. values: of series, (t, c) with NaN; channels
+    names them.
     """
 
     rows: dict[str, int]
@@ -30,6 +32,7 @@ class Facts:
     lengths: np.ndarray | None = None
     unit: str = "tokens"
     keys: dict[str, Sequence[Hashable]] = field(default_factory=dict)
+    alike: dict[str, Sequence[Hashable]] = field(default_factory=dict)
     cut: tuple[float, float] | None = None
     labels: dict[str, np.ndarray] | None = None
     names: tuple[str, ...] = ()
@@ -52,7 +55,8 @@ def _(data: TranslationData) -> Facts:
     sources = {name: data.texts(name)[0] for name in splits}
     rows = data.train_dataloader().dataset
     lengths = np.maximum(rows.source.lengths, rows.target.lengths)
-    return Facts({name: len(of) for name, of in sources.items()}, "pairs", lengths, keys=_few(sources))
+    alike = {name: [_plain(text) for text in of] for name, of in _few(sources).items()}
+    return Facts({name: len(of) for name, of in sources.items()}, "pairs", lengths, keys=_few(sources), alike=alike)
 
 
 @facts.register
@@ -67,6 +71,7 @@ def _(data: ClinicalLongData) -> Facts:
         "documents",
         lengths,
         keys=_few(keys),
+        alike={name: _alike(part.documents) for name, part in parts.items()},
         cut=_lost(data, lengths),
         labels={name: part.targets for name, part in parts.items()},
         names=data.labels,
@@ -107,6 +112,14 @@ def _(data: TimeSeriesData) -> Facts:
     values = data.train_values()
     lengths = np.array([len(part) for part in values])
     return Facts(counts, "windows", lengths, "steps", values=values, channels=data.channels)
+
+
+def _alike(documents: Documents) -> list[Hashable]:
+    return [(_plain(documents.text(n)), documents.questions[n]) for n in range(min(len(documents), MOST))]
+
+
+def _plain(text: str) -> bytes:
+    return hashlib.sha256(" ".join(text.casefold().split()).encode()).digest()
 
 
 def _few(keys: dict[str, Sequence[Hashable]]) -> dict[str, Sequence[Hashable]]:
