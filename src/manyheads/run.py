@@ -24,6 +24,7 @@ from manyheads.config.layers import name_layers, title
 from manyheads.config.objective import objective
 from manyheads.config.ranks import started
 from manyheads.data.base import save_spec
+from manyheads.data.contents import contents
 from manyheads.errors import UserError
 from manyheads.estimate.estimate import device_of
 from manyheads.estimate.foresee import foresee
@@ -107,6 +108,7 @@ class Run:
         self._take_what_it_read()
         one_before_others(self.data.prepare_data)
         self.data.setup("fit")
+        self._note_contents()
         self.start = self._start()
         if self.cfg.train and self.writes:
             self.cost.predicted = foresee(self.cfg, self.data)
@@ -126,6 +128,18 @@ class Run:
             self.data.save(self.folder)
             if self.cfg.resume is not None:
                 self._begin()
+
+    def _note_contents(self) -> None:
+        """What is read, so that nobody compares it with what somebody put into the same file later."""
+        if not self.writes:
+            return
+        known = [one for one in (self.record.content["data_contents"] or "").split("+") if one]
+        now = contents(self.cfg.data.path)
+        if now is None or now in known:
+            return
+        if known:
+            log.warning("data.path=%s has not the contents that it had when the run began.", self.cfg.data.path)
+        self.record.update(data_contents="+".join([*known, now]))
 
     def check(self) -> None:
         """Refuses a model that cannot be right, before it trains."""

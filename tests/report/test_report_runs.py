@@ -70,6 +70,18 @@ def test_who_learns_nothing_does_not_set_the_level(tmp_path):
     assert "that beat the baseline reached" in markdown.page(gather([tmp_path]))
 
 
+def test_files_that_were_edited_between_runs_are_other_data(tmp_path):
+    data = {"data": {"path": "/notes.csv"}}
+    run(tmp_path / "0", "dense", config=data, data_contents="aaa")
+    run(tmp_path / "1", "linear", config=data, data_contents="bbb")
+    run(tmp_path / "2", "linear", config=data, status="failed", reason="It broke.", score=None)
+    parts = gather([tmp_path]).parts
+    assert [part.section.title for part in parts] == [
+        "clinical_long · /notes.csv · contents=aaa", "clinical_long · /notes.csv · contents=bbb"
+    ]  # fmt: skip
+    assert [len(part.section.runs) for part in parts] == [2, 1]
+
+
 def test_pairs_and_their_tests(swept):
     section = only(gather([swept]))
     pairs = {(c.one, c.other): c for c in section.comparisons}

@@ -75,6 +75,27 @@ def test_paths_are_kept_as_seen_from_where_they_were_typed(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_data_that_changed_while_a_run_was_away_is_told(tmp_path):
+    own, run = tmp_path / "own", tmp_path / "run"
+    own.mkdir()
+    for ending, sentence in (("en", "The dog number {} sleeps."), ("de", "Der Hund Nummer {} schläft.")):
+        (own / f"train.{ending}").write_text("".join(f"{sentence.format(n)}\n" for n in range(300)))
+    tiny = [o for o in command.TINY if not o.startswith("data.pairs")]
+    done = command.run(
+        "train.py", *tiny, f"data.path={own}", "trainer.max_steps=3", f"hydra.run.dir={run}", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = command.metrics(run)["data_contents"]
+    assert "+" not in before
+    again = ("train.py", f"resume={run}", "train=false")
+    assert "has not the contents" not in command.run(*again, cwd=tmp_path).stderr
+    (own / "train.en").write_text((own / "train.en").read_text().replace("number 1 ", "number one "))
+    done = command.run(*again, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "has not the contents that it had when the run began" in done.stderr + done.stdout
+    assert command.metrics(run)["data_contents"].startswith(f"{before}+")
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -89,8 +89,16 @@ def sections(runs: Iterable[Run]) -> list[tuple[str, list[Group]]]:
     for run in runs:
         if run.unreadable is None:
             kept.setdefault(_data(run), []).append(run)
-    titles = _titles(list(kept.values()))
-    return [(title, grouped(members)) for title, members in zip(titles, kept.values(), strict=True)]
+    apart = [members for alike in kept.values() for members in _by_contents(alike)]
+    return [(title, grouped(members)) for title, members in zip(_titles(apart), apart, strict=True)]
+
+
+def _by_contents(runs: list[Run]) -> list[list[Run]]:
+    """Runs whose files had other contents under the same name; those that never came to read are with the first."""
+    found: dict[str, list[Run]] = {one: [] for run in runs if (one := run.found.get("data_contents"))}
+    for run in runs:
+        found.setdefault(run.found.get("data_contents") or next(iter(found), ""), []).append(run)
+    return list(found.values())
 
 
 def grouped(runs: list[Run]) -> list[Group]:
@@ -212,13 +220,17 @@ def _titles(kept: list[list[Run]]) -> list[str]:
     """The data, where they are from, and of several sections what tells them apart."""
     names = [str(runs[0].found.get("data") or UNKNOWN) for runs in kept]
     asked = [_asked(runs[0]) for runs in kept]
+    contents = [next((one for run in runs if (one := run.found.get("data_contents"))), None) for runs in kept]
+    asked = [{**own, "contents": found} for own, found in zip(asked, contents, strict=True)]
     return [_title(n, names, asked) for n in range(len(kept))]
 
 
 def _title(number: int, names: list[str], asked: list[dict[str, Any]]) -> str:
     own, alike = asked[number], [a for name, a in zip(names, asked, strict=True) if name == names[number]]
     source = own.get("path") or own.get("hub") or "embedded"
-    keys = [key for key in own if key not in ("path", "hub") and len({_text(a.get(key)) for a in alike}) > 1]
+    same = [a for a in alike if (a.get("path"), a.get("hub")) == (own.get("path"), own.get("hub"))]
+    among = {key: same if key == "contents" else alike for key in own if key not in ("path", "hub")}
+    keys = [key for key, others in among.items() if len({_text(a.get(key)) for a in others}) > 1]
     return " · ".join([names[number], str(source), *(f"{key}={_text(own[key])}" for key in keys)])
 
 

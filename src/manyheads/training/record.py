@@ -33,6 +33,7 @@ class Record:
             "status": "running",
             "reason": None,
             "data": choices["data"],
+            "data_contents": None,
             "model": choices["model"],
             "attention": choices["attention"],
             "attention_used": None,
