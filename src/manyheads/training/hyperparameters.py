@@ -32,7 +32,19 @@ which runs of one family share.
 WATCHED = ("attention", "attention_used", "position", "seed", "lr")
 """The five columns that TensorBoard shows at first: it puts in front what is said to differ."""
 
-SCORES = ("loss", "bleu", "chrf", "accuracy", "f1_macro", "f1_micro", "mse", "mae", "bits_per_byte", "perplexity")
+SCORES = (
+    "loss",
+    "bleu",
+    "chrf",
+    "accuracy",
+    "recognised",
+    "f1_macro",
+    "f1_micro",
+    "mse",
+    "mae",
+    "bits_per_byte",
+    "perplexity",
+)
 """Those of the test sets that have columns of their own, of all families."""
 
 COST = ("tokens_per_second", "peak_memory_bytes", "train_seconds")
