@@ -14,13 +14,14 @@ from tiny import BLOCKS, encoder_decoder, encoder_only, pairs
 from torch import nn
 
 from manyheads.attention.base import Attention
+from manyheads.errors import UserError
 from manyheads.model.layers import MultiHead
 from manyheads.pruning.compact import compact
 from manyheads.pruning.cost import Costs, model_flops, unit_costs
 from manyheads.pruning.cost_latency import ROUNDS, latency_lines
 from manyheads.pruning.cost_line import half, through
 from manyheads.pruning.gates import put
-from manyheads.pruning.sites import residuals, sites
+from manyheads.pruning.sites import refuse_uncut, residuals, sites
 from manyheads.training.flops import outermost
 
 DIM, HEADS, D, HIDDEN = 16, 4, 4, 24
@@ -355,3 +356,13 @@ def test_several_processes_go_by_the_first_one(base, tmp_path):
     start(_in_process, args=(str(tmp_path), 2, base))
     first, second = (torch.load(tmp_path / f"{base}_{rank}.pt") for rank in range(2))
     assert first == second
+
+
+class Uncut(Scaled):
+    keep = Attention.keep
+
+
+def test_an_attention_that_cannot_cut_what_it_owns_is_refused_before_it_is_pruned():
+    refuse_uncut(sites(encoder_decoder(attention=Scaled)))
+    with pytest.raises(UserError, match=r"Uncut\.sizes may hold .* no keep\(heads, kv_heads\)"):
+        refuse_uncut(sites(encoder_decoder(attention=Uncut)))

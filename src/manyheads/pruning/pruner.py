@@ -20,7 +20,7 @@ from manyheads.pruning.cost import Costs, unit_costs
 from manyheads.pruning.gates import Gates, of_content, put
 from manyheads.pruning.method import Ground, Method
 from manyheads.pruning.schedule import Schedule
-from manyheads.pruning.sites import sites
+from manyheads.pruning.sites import refuse_uncut, sites
 from manyheads.task.base import total_steps
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,8 @@ class Pruner(Callback):
         self._total, self._found = _total(trainer), sites(pl_module.model)
         if self._costs is None:
             self._costs = self._measured(trainer, pl_module)
+        if self.rules.heads != "none":
+            refuse_uncut(self._found)
         refuse_unreachable(self._found, self._costs, self.target, self.rules)
         self.method.start(Ground(self._found, self.rules, self._costs, self.seed, pl_module.device))
         if self._state is not None and not self.settled:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from manyheads.attention.base import Attention
+from manyheads.errors import UserError
 from manyheads.model.layers import MultiHead, Part, Residual
 
 
@@ -43,3 +45,16 @@ def residuals(model: nn.Module) -> dict[str, Residual]:
     """All sublayers that began with units, also those of which pruning has left nothing, by name."""
     found = ((name, module) for name, module in model.named_modules() if isinstance(module, Residual))
     return {name: module for name, module in found if module.kind is not None}
+
+
+def refuse_uncut(found: list[Site]) -> None:
+    """Raises UserError for an attention that has weights for each head and no rule which of them stay."""
+    for attention in (site.part.attention for site in found if isinstance(site.part, MultiHead)):
+        own = [name for name, weight in attention.named_parameters() if attention.heads in weight.shape]
+        if own and attention.heads > 1 and type(attention).keep is Attention.keep:
+            name = type(attention).__name__
+            raise UserError(
+                f"{name}.{own[0]} may hold a value for each of {attention.heads} heads, and {name} has no "
+                "keep(heads, kv_heads) that takes those of the kept ones: define it (docs/add_an_attention.md), or set "
+                "pruning.heads=none."
+            )
