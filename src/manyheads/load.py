@@ -14,6 +14,8 @@ from manyheads import build
 from manyheads.config.resume import run_config, run_folder
 from manyheads.data.base import DataSpec, load_spec
 from manyheads.data.batch import Ragged
+from manyheads.errors import UserError
+from manyheads.pruning.architecture import load_strictly
 from manyheads.pruning.saved import narrow_as, refuse_gated
 from manyheads.task.search import Search
 from manyheads.training import checkpoints
@@ -48,7 +50,10 @@ def load_run(folder: str | Path, checkpoint: str = "best", device: str = "cpu") 
     narrow_as(model, saved, path)
     weights = saved["state_dict"]
     own = {name.removeprefix("model."): value for name, value in weights.items() if name.startswith("model.")}
-    model.load_state_dict(own)
+    try:
+        load_strictly(model, own)
+    except RuntimeError as problem:
+        raise UserError(f"{path} holds weights of another model than it and {folder}/config.yaml tell of.") from problem
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return Loaded(model.eval().to(device), data, spec, config)

@@ -1,6 +1,5 @@
 """Prunes a finished run: a run of its own, with the finished one's config, which begins with its best weights."""
 
-import math
 import os
 import sys
 from dataclasses import dataclass, field
@@ -30,6 +29,9 @@ FIXED = ("model.", "attention.", "attentions.", "position.", "data.")
 
 FREE = ("model.dropout", "attention.kernel", "attention.strict", "attention.dropout", "data.path", "data.batch")
 """What may change all the same."""
+
+MOST = 1000
+"""Times as long, or as fast, as the run's own training: more is a slip of the hand."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def _shorter(content: dict[str, Any], asked: Prune) -> dict[str, Any]:
     shares = yaml.safe_load((conf_folder() / "prune.yaml").read_text(encoding="utf-8"))
     shares |= {key: own for key in ("length", "lr") if (own := getattr(asked, key)) is not None}
     for key, value in shares.items():
-        if not 0 < value < math.inf:
-            raise UserError(f"{key}={value} is no number of times: set a number above 0.")
+        if not 0 < value <= MOST:
+            raise UserError(f"{key}={value} is no number of times: set a number above 0, and at most {MOST:,}.")
     trainer = content["trainer"]
     bounds = [key for key in ("max_epochs", "max_steps") if trainer.get(key) not in (None, -1)]
     found = {f"trainer.{key}": max(1, round(shares["length"] * trainer[key])) for key in bounds}
@@ -157,7 +159,7 @@ def _pruned(cfg: "DictConfig") -> Any:
     from lightning.pytorch.utilities import rank_zero_only
 
     found = train(cfg)
-    if rank_zero_only.rank == 0:
+    if rank_zero_only.rank == 0 and not cfg.estimate:
         from manyheads.measure.pruned.report import publish, report
 
         folder = Path(HydraConfig.get().runtime.output_dir)

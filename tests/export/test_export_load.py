@@ -130,6 +130,8 @@ def test_what_is_made_is_what_the_values_say():
         ({"spec": {}}, "is damaged"),
         ({"architecture": {}}, "no architecture"),
         ({"weights": {"shared": {"head.weight": "none"}}}, "is damaged"),
+        ({"weights": None}, "another model"),
+        ({"weights": {"shared": {"head.weight": []}}}, "another model"),
     ],
 )
 def test_damaged_folders_are_told_in_a_sentence(change, sentence, tmp_path):
@@ -138,6 +140,26 @@ def test_damaged_folders_are_told_in_a_sentence(change, sentence, tmp_path):
     (folder / CONFIG).write_text(json.dumps(content))
     with pytest.raises(UserError, match=sentence):
         load(folder)
+
+
+@pytest.mark.parametrize(("key", "value"), [("dim", 0), ("heads", 0), ("layers", 0), ("hidden", -1), ("heads", -1)])
+def test_sizes_of_no_model_are_told_in_a_sentence(key, value, tmp_path):
+    folder = written(run("language_model", "decoder_only"), tmp_path)
+    content = json.loads((folder / CONFIG).read_text())
+    content["model"][key] = value
+    (folder / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"is damaged|another model|must be"):
+        load(folder)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_weights_for_which_there_is_no_place_are_refused(int8, tmp_path):
+    folder = written(run("language_model", "decoder_only"), tmp_path, int8=True)
+    content = json.loads((folder / CONFIG).read_text())
+    next(iter(content["architecture"]["sublayers"].values()))["kept"] = None
+    (folder / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(UserError, match="another model"):
+        load(folder, int8=int8)
 
 
 def test_weights_of_another_model_are_refused(tmp_path):

@@ -182,7 +182,8 @@ def test_the_base_is_what_a_run_began_with(series, pairs, tmp_path):
     assert base_of(series[1], None) == Origin(series[0], "trained")
     assert base_of(pairs[1], None) == Origin(pairs[0], "trained")
     assert base_of(pairs[1], series[0]) == Origin(series[0], "trained")
-    assert base_of(pairs[0], None) == Origin(pairs[0], "drawn")
+    with pytest.raises(UserError, match="was not pruned"):
+        base_of(pairs[0], None)
     configure(scored(tmp_path / "lost"), ckpt_path="/nowhere/run/checkpoints/best.ckpt")
     with pytest.raises(UserError, match=r"^/nowhere/run, .* is gone: name an unpruned run by against=FOLDER"):
         base_of(tmp_path / "lost", None)

@@ -14,7 +14,7 @@ from manyheads.measure.command import measure
 from manyheads.measure.pruned import runs
 from manyheads.measure.pruned.asked import Pruning, shares
 from manyheads.measure.pruned.benchmark import benchmark
-from manyheads.measure.pruned.cells import Cell, budget, command, plain, plan
+from manyheads.measure.pruned.cells import Cell, budget, command, plain, plan, refuse_own
 from manyheads.measure.pruned.conclusions import missing, sentences
 from manyheads.measure.pruned.curves import curves
 from manyheads.measure.pruned.gather import gather, measured
@@ -278,3 +278,10 @@ def test_a_metric_without_a_direction_is_refused_before_anything_runs(tmp_path):
 
 def test_scripts_are_where_the_configuration_says():
     assert (places.conf_folder().parent / "scripts" / "prune.py").is_file()
+
+
+@pytest.mark.parametrize("override", ["pruning.target=0.2", "pruning=l0", "hydra.run.dir=there"])
+def test_what_each_pruning_has_its_own_of_is_not_handed_on(override):
+    refuse_own(["length=0.5", "pruning.base=flops"])
+    with pytest.raises(UserError, match="every pruning has its own"):
+        refuse_own(["length=0.5", override])

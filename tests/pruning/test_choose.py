@@ -8,7 +8,7 @@ from tiny import encoder_decoder, encoder_only
 
 from manyheads.errors import UserError
 from manyheads.pruning.choose import Rules, Worth, choose, most, refuse_unreachable
-from manyheads.pruning.cost import unit_costs
+from manyheads.pruning.cost import Costs, unit_costs
 from manyheads.pruning.sites import sites
 
 
@@ -85,10 +85,22 @@ def test_within_groups_each_keeps_as_many_and_its_best():
 
 def test_every_sublayer_keeps_the_least_and_may_go_without_one():
     found, costs = ground(kv_heads=4)
-    share = most(found, costs, rules(least=2))
+    share = most(found, costs, 1.0, rules(least=2))
     gates = choose(found, random_worth(found), costs, share, rules(least=2))
     assert all(int(z.sum()) == 2 for z in gates.units.values())
     assert all(int(z.sum()) == 0 for z in choose(found, random_worth(found), costs, 1.0, rules(least=0)).units.values())
+
+
+def test_of_what_is_worth_less_than_nothing_the_dearer_goes_first():
+    found, _ = ground()
+    first, second = (s for s in found if s.kind == "neurons")
+    ones = {s.name: 1.0 for s in found}
+    costs = Costs("flops", ones | {first.name: 10.0}, dict.fromkeys(ones, 0.0), {s.name: s.part.units for s in found})
+    worth = {s.name: torch.ones(s.part.units) for s in found}
+    worth |= {first.name: -torch.ones(first.part.units), second.name: -0.2 * torch.ones(second.part.units)}
+    gates = choose(found, Worth(worth, {}), costs, 0.15, rules(heads="none"))
+    assert closed(gates, first)
+    assert not closed(gates, second)
 
 
 def test_what_may_not_go_stays():
@@ -103,6 +115,10 @@ def test_a_target_out_of_reach_is_refused():
     refuse_unreachable(found, costs, 0.5, rules())
     with pytest.raises(UserError, match=r"pruning\.target=0\.99 cannot be reached"):
         refuse_unreachable(found, costs, 0.99, rules())
+    # Sublayers that may go are a part of the target: a hundredth of it brings no model there.
+    with pytest.raises(UserError, match=r"layers=0\.01"):
+        refuse_unreachable(found, costs, 0.99, rules(layers=0.01, least=4))
+    refuse_unreachable(found, costs, 0.99, rules(layers=1.0))
 
 
 def test_whole_sublayers_go_as_near_to_their_share_as_they_come():

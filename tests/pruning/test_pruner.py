@@ -6,7 +6,7 @@ import pytest
 import torch
 import toy
 from command import environment
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from manyheads.errors import UserError
 from manyheads.pruning.compact import compact
@@ -60,6 +60,24 @@ def test_no_patience_runs_out_and_nothing_is_best_before_the_gates_settle(tmp_pa
     # On the validation after the last choice the patience begins.
     assert pruner.settled
     assert trainer.global_step == pruner.settled_at + 4
+
+
+def test_a_clock_that_has_run_out_ends_the_training_before_the_gates_settle(tmp_path):
+    class Clock(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = trainer.should_stop or trainer.global_step >= 6
+
+    _, pruner, trainer = toy.fit("magnitude", tmp_path, callbacks=[Clock()], val_check_interval=2, steps=40)
+    assert trainer.global_step == 6
+    assert not pruner.settled
+
+
+@pytest.mark.parametrize("method", ["taylor", "movement"])
+def test_no_gradient_is_asked_before_there_is_one(method, tmp_path):
+    with pytest.raises(UserError, match=r"scores units by gradients, and of 40 steps .*warmup"):
+        toy.fit("one_shot", tmp_path, f"pruning/method={method}")
+    _, pruner, _ = toy.fit("one_shot", tmp_path, "pruning.schedule.warmup=0.1", f"pruning/method={method}")
+    assert pruner.settled
 
 
 def test_moments_are_kept_or_dropped_where_gates_settle(tmp_path):

@@ -14,7 +14,10 @@ from manyheads.export import quantised, weights
 from manyheads.export.content import CONFIG, FORMAT, readable
 from manyheads.export.plain import make
 from manyheads.model.pairing import pair
-from manyheads.pruning.architecture import narrow, parse
+from manyheads.pruning.architecture import load_strictly, narrow, parse
+
+DAMAGED = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError)
+"""What values raise that fit together in no model: sizes of 0, lists for names, places beyond an end."""
 
 
 def load(folder: str | Path, int8: bool = False) -> nn.Module:
@@ -31,12 +34,12 @@ def load(folder: str | Path, int8: bool = False) -> nn.Module:
     if int8 and "int8" not in said:
         raise UserError(f"{folder} was exported without int8=true.")
     model = build(said, str(folder / CONFIG)).eval()
-    stored = said.get("int8" if int8 else "weights", {})
-    found = weights.read(folder / (weights.INT8 if int8 else weights.FILE), stored.get("shared", {}))
     try:
-        model.load_state_dict(quantised.whole(found) if int8 else found)
+        shared = said["int8" if int8 else "weights"].get("shared", {})
+        found = weights.read(folder / (weights.INT8 if int8 else weights.FILE), shared)
+        load_strictly(model, quantised.whole(found) if int8 else found)
         quantised.put(model, found)
-    except (RuntimeError, KeyError) as problem:
+    except DAMAGED as problem:
         raise UserError(f"{folder} holds weights of another model than its {CONFIG} tells of.") from problem
     return model
 
@@ -55,7 +58,7 @@ def build(said: dict[str, Any], where: str) -> nn.Module:
         spec, shape = _spec(said["spec"]), make(completed(said["model"]))
         model = pair(shape.func, partial(shape, **_attentions(said)), spec)
         narrow(model, parse(said["architecture"], where), where)
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+    except DAMAGED as problem:
         raise UserError(f"{where} is damaged ({problem}); export the model again.") from problem
     return model
 

@@ -11,11 +11,12 @@ there where dimensions of the residual stream are missing.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from manyheads import atomic
 from manyheads.errors import UserError
@@ -142,3 +143,11 @@ def _wrong(entry: Any, least: int = 0) -> str | None:
     if whole and kept == sorted(set(kept)) and len(kept) >= least:
         return None
     return f"keeps no ascending units below {of}: {str(kept)[:60]}"
+
+
+def load_strictly(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Raises RuntimeError unless the names are the same: torch passes over those below a sublayer that is gone."""
+    names = set(model.state_dict())
+    if names != set(weights):
+        raise RuntimeError(f"Names that only one has: {', '.join(sorted(names ^ set(weights))[:5])}.")
+    model.load_state_dict(weights)

@@ -4,7 +4,7 @@ Units that must go together are a slot: the query heads of a key-value head; or,
 weakest head of every group, so that all groups keep as many.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -76,29 +76,36 @@ def choose(
     return Gates(gates, {name: torch.tensor(0.0) for name in closed})
 
 
-def most(sites: list[Site], costs: Costs, rules: Rules) -> float:
-    """The largest share that units can give; with whole sublayers, all."""
-    if rules.layers:
-        return 1.0
+def most(sites: list[Site], costs: Costs, share: float, rules: Rules) -> float:
+    """No more than this can go: what units can give, and what whole sublayers are asked to, which is within half a
+    sublayer of their part of `share`.
+    """
     worth = Worth({site.name: torch.zeros(site.part.units) for site in sites}, {})
-    gates = choose(sites, worth, costs, 1.0, rules)
-    return costs.share(gates.kept())
+    gates = choose(sites, worth, costs, 1.0, replace(rules, layers=0.0))
+    units = costs.share(gates.kept())
+    if not rules.layers:
+        return units
+    if rules.together:  # which sublayers go is learnt, with no part of the target set aside for them
+        return 1.0
+    largest = max((_whole(site, costs) for site in sites), default=0.0) / max(costs.total, 1e-30)
+    return min(1.0, units + share * rules.layers + largest / 2)
 
 
 def refuse_unreachable(sites: list[Site], costs: Costs, share: float, rules: Rules) -> None:
     """Raises UserError where the rules do not leave enough to close."""
-    found = most(sites, costs, rules)
+    found = most(sites, costs, share, rules)
     if share > found + 1e-9:
         raise UserError(
-            f"pruning.target={share:g} cannot be reached: heads={rules.heads}, neurons={rules.neurons} and "
-            f"least={rules.least} leave at most {found:.3f} of the prunable {costs.base} to close; lower one of both."
+            f"pruning.target={share:g} cannot be reached: heads={rules.heads}, neurons={rules.neurons}, "
+            f"layers={rules.layers:g} and least={rules.least} leave at most {found:.3f} of the prunable {costs.base} "
+            "to close; ask for less, or allow more."
         )
 
 
 def _layers(worth: Worth, costs: Costs, share: float, sites: list[Site]) -> frozenset[str]:
     """Sublayers that go whole, the least worth for their cost first, as long as they come nearer to the share."""
     whole = {site.name: _whole(site, costs) for site in sites if site.name in worth.layers}
-    order = sorted(whole, key=lambda name: (float(worth.layers[name]) / max(whole[name], 1e-30), name))
+    order = sorted(whole, key=lambda name: (_for_cost(float(worth.layers[name]), max(whole[name], 1e-30)), name))
     closed, gone, need = set(), 0.0, share * costs.total
     for name in order:
         if abs(gone + whole[name] - need) >= abs(gone - need):
@@ -106,6 +113,11 @@ def _layers(worth: Worth, costs: Costs, share: float, sites: list[Site]) -> froz
         closed.add(name)
         gone += whole[name]
     return frozenset(closed)
+
+
+def _for_cost(worth: float, cost: float) -> float:
+    """What is worth less than nothing goes the sooner the dearer it is."""
+    return worth * cost if worth < 0 else worth / cost
 
 
 def _whole(site: Site, costs: Costs) -> float:
@@ -146,7 +158,8 @@ def _ranked(
         return []
     cost = torch.cat([torch.full((n,), _weight(s, costs), dtype=torch.float64) for s, n in free])
     value = torch.cat([s.worth[:n].double() for s, n in free])
-    order = (value / cost.clamp(min=1e-30)).argsort(stable=True)
+    paid = cost.clamp(min=1e-30)
+    order = torch.where(value < 0, value * paid, value / paid).argsort(stable=True)
     gone = cost[order].cumsum(0)
     count = int((gone < need * (1 - 1e-12)).sum()) + 1
     if nearest and (count > len(gone) or _before(gone, count, need)):

@@ -9,6 +9,7 @@ import torch
 from manyheads.pruning.choose import Rules
 from manyheads.pruning.cost import Costs
 from manyheads.pruning.gates import Gates
+from manyheads.pruning.schedule import Schedule
 from manyheads.pruning.sites import Site
 
 
@@ -33,6 +34,9 @@ class Method(ABC):
 
     together: bool
     """Whether heads and neurons stand in one ranking."""
+
+    def refuse_uninformed(self, schedule: Schedule, total: int) -> None:  # noqa: B027
+        """Raises UserError where it would have to choose before it has learnt anything, of `total` steps."""
 
     @abstractmethod
     def start(self, ground: Ground) -> None:

@@ -26,6 +26,10 @@ from manyheads.task.base import total_steps
 log = logging.getLogger(__name__)
 
 
+SHORT = 0.005
+"""Of the target, which units of some size may miss."""
+
+
 class Pruner(Callback):
     """target: which share of `base` goes: of the prunable weights, of their arithmetic, or of their measured time.
 
@@ -60,6 +64,7 @@ class Pruner(Callback):
         self._now: Gates | None = None
         self._leaves: Gates | None = None
         self._curves: dict[str, float] = {}
+        self._ends = False
 
     @property
     def state_key(self) -> str:
@@ -83,6 +88,7 @@ class Pruner(Callback):
             self._costs = self._measured(trainer, pl_module)
         if self.rules.heads != "none":
             refuse_uncut(self._found)
+        self.method.refuse_uninformed(self.schedule, self._total)
         refuse_unreachable(self._found, self._costs, self.target, self.rules)
         self.method.start(Ground(self._found, self.rules, self._costs, self.seed, pl_module.device))
         if self._state is not None and not self.settled:
@@ -113,12 +119,15 @@ class Pruner(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.compacted and self._costs is not None:
             put(pl_module.model, self._open())
+        self._ends = trainer.should_stop
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.compacted or self._costs is None or trainer.state.fn != "fit":
             return
         if self.unsettled:
             _begin_patience(trainer)
+            # What patience has stopped goes on; what a clock stopped before the validation does not.
+            trainer.should_stop = self._ends
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.compacted:
@@ -192,6 +201,8 @@ class Pruner(Callback):
             100 * gone,
             self.base,
         )
+        if gone < self.target - SHORT:
+            log.warning("That is less than pruning.target=%g: the rules left no more to close.", self.target)
 
     def _open(self) -> Gates:
         """The gates as they would be if training ended now."""
@@ -249,7 +260,6 @@ def _begin_patience(trainer: Trainer) -> None:
         if isinstance(stopping, EarlyStopping):
             stopping.wait_count, stopping.stopped_epoch = 0, 0
             stopping.best_score = torch.tensor(torch.inf if stopping.monitor_op == torch.lt else -torch.inf)
-            trainer.should_stop = False
 
 
 def _total(trainer: Trainer) -> int:

@@ -17,10 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from manyheads.errors import UserError
 from manyheads.model.layers import MultiHead, Part
 from manyheads.pruning.choose import Worth, choose
 from manyheads.pruning.gates import Gates, opened
 from manyheads.pruning.method import Ground, Method
+from manyheads.pruning.schedule import Schedule
 from manyheads.pruning.sites import Site
 
 
@@ -51,6 +53,14 @@ class Scores(Method):
         for key, grad in _flat(grads).items():
             self.sums[key] = self.gather(self.sums[key], z[key].to(grad), grad)
         return {}
+
+    def refuse_uninformed(self, schedule: Schedule, total: int) -> None:
+        learns = type(self).gather is not Scores.gather
+        if learns and (schedule.progress(0, total) > 0 or schedule.settles(total) < 1):
+            raise UserError(
+                f"{type(self).__name__} scores units by gradients, and of {total} steps it would choose before the "
+                "first: set pruning.schedule.warmup higher, or train longer."
+            )
 
     def settle(self, share: float) -> Gates:
         self._close(share)
@@ -84,7 +94,7 @@ class Scores(Method):
             units[site.name] = own.masked_fill(shut, -torch.inf)
         for site in self._layered():
             gone = site.name in self.now.layers and not self.reopens
-            layers[site.name] = torch.tensor(-torch.inf) if gone else self.worth(_whole(site.name), site).cpu()
+            layers[site.name] = torch.tensor(-torch.inf) if gone else self.worth(_whole(site.name), site).detach().cpu()
         ground = self.ground
         self.now = choose(ground.sites, Worth(units, layers), ground.costs, share, ground.rules)
 

@@ -29,7 +29,7 @@ class Pruning:
     """One finished run pruned in many ways and to many targets: quality against what is gone.
 
     Every pruning is a run of scripts/prune.py in a process and a folder of its own; what has finished is not run again.
-    All other arguments are handed on to it (length=0.5, pruning.base=flops, trainer=gpu).
+    All other arguments are handed on to it (length=0.5, pruning.base=flops, trainer.accelerator=gpu).
     """
 
     run: Path = field(metadata={"help": "a finished run's folder"})

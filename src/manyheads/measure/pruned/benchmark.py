@@ -12,7 +12,7 @@ from manyheads.config.resume import run_folder
 from manyheads.errors import UserError
 from manyheads.measure.pruned import quality
 from manyheads.measure.pruned.asked import Pruning
-from manyheads.measure.pruned.cells import DENSE, NEVER, Cell, command, plan
+from manyheads.measure.pruned.cells import DENSE, NEVER, Cell, command, plan, refuse_own
 from manyheads.measure.pruned.conclusions import missing, percent, sentences, title
 from manyheads.measure.pruned.runs import leave_out, refuse_other, run, said
 from manyheads.sweep.job import begun
@@ -27,6 +27,7 @@ def benchmark(asked: Pruning, overrides: list[str]) -> Row:
     asked = replace(asked, run=run_folder(asked.run))
     quality.mode_of(asked.metric)
     measured(asked.run, asked.metric)
+    refuse_own(overrides)
     cells = plan(asked)
     if asked.train:
         _run(cells, asked, overrides)

@@ -25,6 +25,13 @@ NEVER = "It has not been run."
 OWN = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "resume", "arch", "pruning", "hydra", "ckpt_path")
 """What a dense training decides for itself."""
 
+CELLS = {
+    "pruning.target": "say targets=… instead.",
+    "pruning": "say methods=… instead.",
+    "pruning/method": "say methods=… instead.",
+    "hydra.run.dir": "say folder=… instead.",
+}
+
 PLACE = ("data.path", "data.workers", "trainer", "logger", "paths", "preflight")
 """Of what is handed on to prune.py, what a dense training takes too: where it computes, not how it is pruned."""
 
@@ -51,6 +58,14 @@ def plan(asked: Pruning) -> list[Cell]:
     cells = [Cell(method, target, asked.folder.absolute() / f"{method}-{target:g}") for method, target in pairs]
     _refuse_unmeasured(cells)
     return cells
+
+
+def refuse_own(overrides: list[str]) -> None:
+    """Raises UserError for what each cell has its own of: a second one would win, and the table tell of the first."""
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key in CELLS:
+            raise UserError(f"{override}: every pruning has its own {key}; {CELLS[key]}")
 
 
 def command(cell: Cell, asked: Pruning, overrides: list[str]) -> list[str]:

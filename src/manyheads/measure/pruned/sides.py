@@ -17,6 +17,7 @@ from manyheads.data.batch import Batch
 from manyheads.errors import UserError
 from manyheads.estimate.step import AUTOCAST, TRUE
 from manyheads.load import load_run, read_config
+from manyheads.pruning.architecture import FILE
 
 Weights = Literal["trained", "drawn"]
 
@@ -65,11 +66,14 @@ def base_of(run: Path, against: Path | None) -> Origin:
     """What a run is compared with: the run whose weights it began with, or a whole model if it began with none."""
     if against is not None:
         return Origin(run_folder(against), "trained")
-    config = run_config(run_folder(run))
+    run = run_folder(run)
+    config = run_config(run)
     began = config.get("ckpt_path")
     given = config.get("prunes") or (began and str(Path(began).parent.parent))
+    if not given and not (run / "checkpoints" / FILE).is_file():
+        raise UserError(f"{run} was not pruned: prune it by scripts/prune.py run={run}, and name what that makes.")
     if not given:
-        return Origin(run_folder(run), "drawn")
+        return Origin(run, "drawn")
     if not (Path(given) / "config.yaml").is_file():
         raise UserError(
             f"{given}, the run that {run} was pruned from, is gone: name an unpruned run by against=FOLDER."

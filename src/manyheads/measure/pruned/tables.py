@@ -104,6 +104,8 @@ def words(found: Figures) -> Iterator[str]:
         )
     rounds = sorted({row["rounds"] for row in found["speed"]})
     yield f"Rounds of each size: {' to '.join(str(n) for n in dict.fromkeys((rounds[0], rounds[-1])))}."
+    if found["writing"]:
+        yield f"Rounds of writing: {found['writing']['rounds']}."
     if found["quality"]["why"]:
         yield f"Quality is not compared: {found['quality']['why']}."
     yield (
